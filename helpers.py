@@ -1,0 +1,509 @@
+"""What the scripts share: the command line, loading places, training, kept runs, results and figures.
+
+Nothing here knows an experiment or a model; those live in the script of their section.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from tqdm import tqdm
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
+STYLE = Path(__file__).with_name("study.mplstyle")
+# Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
+LOOK = {
+    "train": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "validation": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    "test": {"color": "#000000", "linestyle": ":", "marker": "^"},
+}
+
+
+class InputError(Exception):
+    """Bad usage or bad input: shown as the line `error: WHAT, WHERE, WHAT TO DO`, exit code 2."""
+
+    def __init__(self, what: str, where: str, remedy: str):
+        super().__init__(f"{what}, {where}, {remedy}".replace("\n", " "))
+
+
+# ---------------------------------------------------------------------------- command line
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One section of the study: the configurations it needs and the function that reports on them.
+
+    `report(results, study)` gets {label: arrays of the finished run}, draws the figures and returns a Report.
+    """
+
+    section: str
+    name: str
+    summary: str
+    configs: dict[str, Any]
+    report: Callable[..., "Report"]
+
+
+@dataclass
+class Report:
+    """What an experiment found.
+
+    rows: {label: {(split, metric): values}}, the values one per seed.
+    headline: the finding in one line; verdicts: sentences that cite rows; rule: how they were decided.
+    """
+
+    rows: dict[str, dict[tuple[str, str], np.ndarray]]
+    headline: str
+    verdicts: list[str]
+    rule: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(message, "on the command line", f"see python {self.prog} --help")
+
+
+def parse_arguments(description: str, experiments: Sequence[Experiment], argv: Sequence[str] | None = None):
+    """The command line that all scripts share; `.experiments` holds the chosen ones. Raises InputError."""
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
+    parser.add_argument("--list", action="store_true", help="name the experiments and stop")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data", help="folder with the data")
+    parser.add_argument("--out", type=Path, default=Path("plots"), help="folder for what is made (default: plots)")
+    parser.add_argument("--seeds", type=_positive, default=5, help="repetitions of every run (default: 5)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--jobs", type=_positive, help="worker processes (default: the cores there are)")
+    parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
+    parser.add_argument("--fresh", action="store_true", help="forget the finished runs in --out")
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        width = max(len(experiment.name) for experiment in experiments)
+        for experiment in experiments:
+            print(f"{experiment.section:8} {experiment.name:{width}}  {experiment.summary}")
+        sys.exit(0)
+    by_name = {experiment.name: experiment for experiment in experiments}
+    for name in arguments.names:
+        if name not in by_name:
+            raise InputError(f"unknown experiment '{name}'", "on the command line", f"choose from {' '.join(by_name)}")
+    arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
+    arguments.device = choose_device(arguments.device)
+    arguments.jobs = arguments.jobs or (joblib.cpu_count() if arguments.device == "cpu" else 1)
+    return arguments
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+_positive.__name__ = "whole number"  # argparse puts it into its message
+
+
+def choose_device(name: str) -> str:
+    """`auto` takes CUDA, then MPS, then the CPU. Raises InputError for a device that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, found in there.items() if found)
+    if not there[name]:
+        raise InputError(f"no {name} device is available", f"--device {name}", "use --device auto or --device cpu")
+    return name
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Call `main` and return the exit code: 0 done, 2 bad usage or input, 130 stopped with Ctrl-C."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: finished runs are kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+# ---------------------------------------------------------------------------- places
+
+
+@dataclass
+class Places:
+    """Coordinates in degrees, x[split]: (n, 2) float32 as (long, lat), and labels y[split]: (n,) int64."""
+
+    x: dict[str, np.ndarray]
+    y: dict[str, np.ndarray]
+    countries: list[str]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.countries).encode())
+        for split in SPLITS:
+            digest.update(self.x[split].tobytes() + self.y[split].tobytes())
+        return digest.hexdigest()
+
+
+def load_places(folder: Path) -> Places:
+    """Read train.csv, validation.csv and test.csv (columns long, lat, country; others are ignored).
+
+    `country` is a name or an integer code; the labels are those of the training file, names in alphabetical
+    and codes in numerical order. Raises InputError, which names the file and the line, for anything that
+    can't be trained on.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder", str(folder), "give --data a folder with train.csv, validation.csv, test.csv")
+    tables = {split: _read_places(folder / f"{split}.csv") for split in SPLITS}
+    names = sorted(tables["train"]["country"].unique())
+    if all(name.lstrip("-").isdigit() for name in names):
+        names.sort(key=int)
+    if len(names) < 2:
+        raise InputError("only one country", str(folder / "train.csv"), "give at least two to tell apart")
+    code = {name: number for number, name in enumerate(names)}
+    for split, table in tables.items():
+        unseen = ~table["country"].isin(code)
+        if unseen.any():
+            raise InputError(
+                f"country '{table['country'][unseen].iloc[0]}' is not in train.csv",
+                f"{folder / split}.csv line {_line(unseen)}",
+                "add places of it to train.csv or remove its rows",
+            )
+    return Places(
+        x={split: table[["long", "lat"]].to_numpy(np.float32) for split, table in tables.items()},
+        y={split: table["country"].map(code).to_numpy(np.int64) for split, table in tables.items()},
+        countries=names,
+    )
+
+
+def _line(bad: pd.Series) -> int:
+    return int(bad.to_numpy().argmax()) + 2  # the header is line 1
+
+
+def _read_places(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except FileNotFoundError:
+        raise InputError("file is missing", str(path), "put it there or name another folder with --data") from None
+    except pd.errors.EmptyDataError:
+        raise InputError("file is empty", str(path), "give it the columns long, lat, country and rows") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"can't be read ({error})", str(path), "save it as a comma-separated UTF-8 text") from None
+    table.columns = table.columns.str.strip().str.lower()
+    for column in ("long", "lat", "country"):
+        if list(table.columns).count(column) != 1:
+            found = " ".join(table.columns)[:80]
+            raise InputError(
+                f"needs one column '{column}' but has '{found}'", str(path), "name the columns long, lat, country"
+            )
+    if table.empty:
+        raise InputError("has no rows", str(path), "add at least one place")
+    for column, limit in (("long", 180), ("lat", 90)):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        unusable = ~np.isfinite(numbers)
+        if unusable.any():
+            text = table[column][unusable].iloc[0]
+            raise InputError(
+                f"{column} '{text}' is not a number", f"{path} line {_line(unusable)}", "correct or remove the row"
+            )
+        outside = numbers.abs() > limit
+        if outside.any():
+            raise InputError(
+                f"{column} {numbers[outside].iloc[0]:g} is outside -{limit} to {limit} degrees",
+                f"{path} line {_line(outside)}",
+                "correct or remove the row",
+            )
+        table[column] = numbers
+    # A column of codes that once held a gap comes out of pandas as 3.0, 7.0, ...
+    table["country"] = table["country"].str.strip().str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
+    nameless = table["country"].str.lower().isin(["", "nan"])
+    if nameless.any():
+        raise InputError("country is missing", f"{path} line {_line(nameless)}", "fill it in or remove the row")
+    return table
+
+
+# ---------------------------------------------------------------------------- training
+
+
+def train_epoch(
+    model: torch.nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    after_backward: Callable[[], None] | None = None,
+) -> torch.Tensor:
+    """One pass of gradient descent over (input, target) batches.
+
+    `loss_function` returns one loss per model trained, shape (N,), or a scalar; the sum is differentiated.
+    Returns the losses of all batches, shape (batches, N) or (batches,), on the model's device.
+    """
+    losses = []
+    for inputs, targets in batches:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_function(model(inputs), targets)
+        loss.sum().backward()
+        if after_backward:
+            after_backward()
+        optimizer.step()
+        if schedule:
+            schedule.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+# ---------------------------------------------------------------------------- kept runs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One piece of work that is done once and kept: `function(config, *arguments, progress) -> arrays`.
+
+    `cost` is an estimate of its share of the work, in any unit; `code` is what else its result depends on.
+    """
+
+    name: str
+    function: Callable[..., dict[str, np.ndarray]]
+    config: Any
+    cost: float
+    code: tuple[Any, ...] = ()
+
+    def path(self, folder: Path, context: dict) -> Path:
+        """The file of the finished run; its name changes with configuration, context, code and libraries."""
+        source = "".join(inspect.getsource(piece) for piece in (self.function, *self.code))
+        versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
+        key = json.dumps([asdict(self.config), context, source, versions], sort_keys=True)
+        return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+
+
+def finish_runs(
+    runs: Sequence[Run], arguments: tuple, context: dict, folder: Path, jobs: int, fresh: bool = False
+) -> dict[str, dict[str, np.ndarray]]:
+    """Do the runs that are not in `folder` yet, the longest first, in `jobs` processes of one thread each.
+
+    Every finished run is on disk before the next one starts, so nothing is repeated after a stop.
+    Returns {run name: its arrays}.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {run.name: run.path(folder, context) for run in runs}
+    if fresh:
+        for path in folder.glob("*.npz"):
+            path.unlink()
+    missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
+    jobs = min(jobs, len(missing))
+    print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
+    if missing:
+        board = folder / "progress.tmp"  # one fraction per run; the workers write it, the bar reads it
+        np.zeros(len(missing)).tofile(board)
+        with _Bar(missing, board):
+            joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all")(
+                joblib.delayed(_do)(run, arguments, paths[run.name], board, number, jobs > 1)
+                for number, run in enumerate(missing)
+            )
+        board.unlink(missing_ok=True)
+    return {name: dict(np.load(path)) for name, path in paths.items()}
+
+
+def _readable(path: Path) -> bool:
+    try:
+        np.load(path).close()
+        return True
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, worker: bool) -> None:
+    if worker:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    torch.set_num_threads(1)
+    fractions = np.memmap(board, dtype=float, mode="r+")
+
+    def progress(fraction: float) -> None:
+        fractions[number] = fraction
+
+    progress(1e-9)
+    arrays = run.function(run.config, *arguments, progress)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with open(unfinished, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(unfinished, path)
+    progress(1.0)
+
+
+class _Bar:
+    """A progress bar over all runs, weighted by cost, that names the running ones; silent off a terminal."""
+
+    def __init__(self, runs: Sequence[Run], board: Path):
+        self.names = [run.name for run in runs]
+        self.costs = np.array([run.cost for run in runs])
+        self.fractions = np.memmap(board, dtype=float, mode="r")
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def watch(self) -> None:
+        form = "{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
+        with tqdm(total=float(self.costs.sum()), bar_format=form, dynamic_ncols=True) as bar:
+            finished = False
+            while not finished:
+                finished = self.done.wait(0.5)
+                bar.n = float(self.costs @ self.fractions)
+                running = [n for n, f in zip(self.names, self.fractions, strict=True) if 0 < f < 1]
+                bar.set_postfix_str(" ".join(running)[:60], refresh=True)
+
+    def __enter__(self):
+        if sys.stderr.isatty():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+
+# ---------------------------------------------------------------------------- results
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean over seeds and half the width of its 95% interval (Student's t; nan for a single seed)."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return float(values.mean()), float("nan")
+    return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def show(values: np.ndarray, digits: int = 4) -> str:
+    """`mean ± half of the 95% interval`, or the mean alone where there is one seed."""
+    mean, half = interval(values)
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "")
+
+
+def check_out(out: Path, script: str) -> None:
+    """Make the output folder and see that results can be added to what is there. Raises InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"can't write ({error.strerror})", str(out), "choose another folder with --out") from None
+    for path in (out / f"{script}.csv", out / f"{script}.seconds.csv"):
+        _read_results(path)
+
+
+def _read_results(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError):
+        table = pd.DataFrame()
+    if list(table.columns) != COLUMNS:
+        raise InputError("is not a table of results", str(path), "move it away or choose another folder with --out")
+    return table
+
+
+def save_reports(out: Path, script: str, reports: dict[Experiment, Report]) -> None:
+    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections not in `reports` stay."""
+    for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
+        rows = [
+            (experiment.section, run, seed, split, metric, repr(float(value)))
+            for experiment, report in reports.items()
+            for run, cells in report.rows.items()
+            for (split, metric), values in cells.items()
+            if ("seconds" in metric) == times
+            for seed, value in enumerate(values)
+        ]
+        kept = _read_results(path)
+        kept = kept[~kept["section"].isin([experiment.section for experiment in reports])]
+        table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
+        table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
+        _replace(path, table.to_csv(index=False, lineterminator="\n"))
+
+    page = out / f"{script}.md"
+    old = page.read_text(encoding="utf-8").split("\n## ")[1:] if page.exists() else []
+    sections = {text.split(" ", 1)[0]: text.strip() for text in old}
+    sections.update({e.section: f"{e.section} {e.name}\n\n{describe(r)}" for e, r in reports.items()})
+    ordered = sorted(sections, key=_numbers)
+    _replace(page, f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered))
+
+
+def _numbers(section: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in section.split("."))
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def describe(report: Report) -> str:
+    """The report as Markdown: headline, numbered table (mean ± 95% interval), verdicts, rule."""
+    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
+    table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
+    for number, (run, cells) in enumerate(report.rows.items(), 1):
+        shown = [show(cells[key]) if key in cells else "" for key in columns]
+        table.append([str(number), run, str(max(len(values) for values in cells.values())), *shown])
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = ["| " + " | ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) + " |" for line in table]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(
+        [f"**{report.headline}**", "", *lines, "", *(f"- {verdict}" for verdict in report.verdicts), "", f"Rule: {report.rule}"]
+    )
+
+
+# ---------------------------------------------------------------------------- figures
+
+
+def figure(title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), **options):
+    """A figure in the study's style whose title states the finding; axes always come as a (rows, columns) array."""
+    plt.style.use(STYLE)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return fig, axes
+
+
+def save_figure(fig: plt.Figure, path: Path, note: str) -> None:
+    """Save as PNG with a small note (what bands and n are) below; the same numbers give the same bytes."""
+    fig.supxlabel(note, x=0.01, ha="left", fontsize="small", color="0.35")
+    fig.savefig(path, metadata={"Software": None})
+    plt.close(fig)
+
+
+def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:
+    """Median over seeds as a line, smallest to largest as a band; curves: (seeds, points)."""
+    look = {key: value for key, value in look.items() if key != "marker"}
+    (line,) = ax.plot(x, np.median(curves, axis=0), **look)
+    ax.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0)
+    return line
+
+
+def accuracy_axis(ax: plt.Axes, axis: str = "y", floor: float = 1e-3) -> None:
+    """Accuracy on a log scale of the error 1 - accuracy: 0.9 to 0.99 takes the room of 0 to 0.9."""
+
+    def forward(accuracy):
+        return -np.log10(np.clip(1 - np.asarray(accuracy, float), floor, 1.0))
+
+    def back(height):
+        return 1 - 10.0 ** -np.asarray(height, float)
+
+    ticks = [0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+    getattr(ax, f"set_{axis}scale")("function", functions=(forward, back))
+    getattr(ax, f"set_{axis}ticks")(ticks, [f"{tick:g}" for tick in ticks])
