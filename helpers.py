@@ -4,6 +4,7 @@ Nothing here knows an experiment or a model; those live in the script of their s
 """
 
 import argparse
+import errno
 import hashlib
 import importlib.metadata
 import inspect
@@ -11,11 +12,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import joblib
 import matplotlib
@@ -93,7 +97,7 @@ def parse_arguments(description: str, experiments: Sequence[Experiment], argv: S
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     parser.add_argument("--jobs", type=_positive, help="worker processes (default: the cores there are)")
     parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
-    parser.add_argument("--fresh", action="store_true", help="forget the finished runs in --out")
+    parser.add_argument("--fresh", action="store_true", help="forget the finished runs of the experiments named")
     arguments = parser.parse_args(argv)
     if arguments.list:
         width = max(len(experiment.name) for experiment in experiments)
@@ -137,6 +141,12 @@ def run_script(main: Callable[[], None]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "while saving"
+        print(f"error: {error.strerror}, {where}, make room or choose another folder with --out", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped: finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130
@@ -159,6 +169,14 @@ class Places:
         for split in SPLITS:
             digest.update(self.x[split].tobytes() + self.y[split].tobytes())
         return digest.hexdigest()
+
+    def head(self, rows: int) -> "Places":
+        """The first places of each split."""
+        return Places(
+            {split: x[:rows] for split, x in self.x.items()},
+            {split: y[:rows] for split, y in self.y.items()},
+            self.countries,
+        )
 
 
 def load_places(folder: Path) -> Places:
@@ -301,22 +319,28 @@ def finish_runs(
     Returns {run name: its arrays}.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("*.tmp", *(f"{run.name}-*.npz" for run in runs if fresh)):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
     paths = {run.name: run.path(folder, context) for run in runs}
-    if fresh:
-        for path in folder.glob("*.npz"):
-            path.unlink()
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
-    jobs = min(jobs, len(missing))
     print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
     if missing:
-        board = folder / "progress.tmp"  # one fraction per run; the workers write it, the bar reads it
-        np.zeros(len(missing)).tofile(board)
-        with _Bar(missing, board):
-            joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all")(
-                joblib.delayed(_do)(run, arguments, paths[run.name], board, number, jobs > 1)
+        parent = os.getpid() if min(jobs, len(missing)) > 1 else None
+        with tempfile.TemporaryDirectory() as scratch:
+            board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
+            np.zeros(len(missing)).tofile(board)
+            tasks = [
+                joblib.delayed(_do)(run, arguments, paths[run.name], board, number, parent)
                 for number, run in enumerate(missing)
-            )
-        board.unlink(missing_ok=True)
+            ]
+            try:
+                with _Bar(missing, board):
+                    joblib.Parallel(n_jobs=min(jobs, len(missing)), batch_size=1, pre_dispatch="all")(tasks)
+            except BrokenProcessPool:
+                raise InputError(
+                    "a worker process died, perhaps for lack of memory", f"--jobs {jobs}", "try again with fewer jobs"
+                ) from None
     return {name: dict(np.load(path)) for name, path in paths.items()}
 
 
@@ -324,18 +348,20 @@ def _readable(path: Path) -> bool:
     try:
         np.load(path).close()
         return True
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, BadZipFile):
         return False
 
 
-def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, worker: bool) -> None:
-    if worker:
+def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent: int | None) -> None:
+    if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     torch.set_num_threads(1)
     fractions = np.memmap(board, dtype=float, mode="r+")
 
     def progress(fraction: float) -> None:
         fractions[number] = fraction
+        if parent and os.getppid() != parent:  # the parent was killed
+            os._exit(1)
 
     progress(1e-9)
     arrays = run.function(run.config, *arguments, progress)
@@ -388,10 +414,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
-def show(values: np.ndarray, digits: int = 4) -> str:
-    """`mean ± half of the 95% interval`, or the mean alone where there is one seed."""
+def show(values: np.ndarray) -> str:
+    """`mean ± half of the 95% interval`, or the mean alone where there is one seed or no spread."""
     mean, half = interval(values)
-    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "")
+    form = ",.0f" if abs(mean) >= 100 else ".4f" if abs(mean) >= 1e-3 or mean == 0 else ".1e"
+    return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) and half > 0 else "")
 
 
 def check_out(out: Path, script: str) -> None:
@@ -419,19 +446,19 @@ def _read_results(path: Path) -> pd.DataFrame:
     return table
 
 
-def save_reports(out: Path, script: str, reports: dict[Experiment, Report]) -> None:
+def save_reports(out: Path, script: str, experiments: Sequence[Experiment], reports: dict[str, Report]) -> None:
     """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections not in `reports` stay."""
     for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
         rows = [
-            (experiment.section, run, seed, split, metric, repr(float(value)))
-            for experiment, report in reports.items()
+            (section, run, seed, split, metric, repr(float(value)))
+            for section, report in reports.items()
             for run, cells in report.rows.items()
             for (split, metric), values in cells.items()
             if ("seconds" in metric) == times
             for seed, value in enumerate(values)
         ]
         kept = _read_results(path)
-        kept = kept[~kept["section"].isin([experiment.section for experiment in reports])]
+        kept = kept[~kept["section"].isin(reports)]
         table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
         _replace(path, table.to_csv(index=False, lineterminator="\n"))
@@ -439,7 +466,9 @@ def save_reports(out: Path, script: str, reports: dict[Experiment, Report]) -> N
     page = out / f"{script}.md"
     old = page.read_text(encoding="utf-8").split("\n## ")[1:] if page.exists() else []
     sections = {text.split(" ", 1)[0]: text.strip() for text in old}
-    sections.update({e.section: f"{e.section} {e.name}\n\n{describe(r)}" for e, r in reports.items()})
+    for experiment in experiments:
+        section = experiment.section
+        sections[section] = f"{section} {experiment.name}\n\n{describe(reports[section])}"
     ordered = sorted(sections, key=_numbers)
     _replace(page, f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered))
 
@@ -465,7 +494,15 @@ def describe(report: Report) -> str:
     lines = ["| " + " | ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) + " |" for line in table]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(
-        [f"**{report.headline}**", "", *lines, "", *(f"- {verdict}" for verdict in report.verdicts), "", f"Rule: {report.rule}"]
+        [
+            f"**{report.headline}**",
+            "",
+            *lines,
+            "",
+            *(f"- {verdict}" for verdict in report.verdicts),
+            "",
+            f"Rule: {report.rule}",
+        ]
     )
 
 
@@ -495,8 +532,8 @@ def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:
     return line
 
 
-def accuracy_axis(ax: plt.Axes, axis: str = "y", floor: float = 1e-3) -> None:
-    """Accuracy on a log scale of the error 1 - accuracy: 0.9 to 0.99 takes the room of 0 to 0.9."""
+def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
+    """Accuracy on a log scale of the error 1 - accuracy, 0.9 to 0.99 takes as much room as 0 to 0.9."""
 
     def forward(accuracy):
         return -np.log10(np.clip(1 - np.asarray(accuracy, float), floor, 1.0))
@@ -504,6 +541,25 @@ def accuracy_axis(ax: plt.Axes, axis: str = "y", floor: float = 1e-3) -> None:
     def back(height):
         return 1 - 10.0 ** -np.asarray(height, float)
 
+    highest = min(ax.dataLim.y1, 1.0)
     ticks = [0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
-    getattr(ax, f"set_{axis}scale")("function", functions=(forward, back))
-    getattr(ax, f"set_{axis}ticks")(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_yscale("function", functions=(forward, back))
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_ylim(0, 1 - max(floor, 0.7 * (1 - highest)))
+
+
+def end_labels(ax: plt.Axes, labels: Sequence[tuple[float, str, str]], gap: float = 0.045) -> None:
+    """Write (y, text, colour) right of the axes at the height y, moved apart where they would overlap."""
+    bottom, top = ax.get_ylim()
+    scale = ax.yaxis.get_transform().transform
+    low, high = scale([bottom, top])
+    heights = [float(np.clip((scale([y])[0] - low) / (high - low), 0, 1)) for y, _, _ in labels]
+    order = np.argsort(heights, kind="stable")
+    placed = [heights[i] for i in order]
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    for i in range(len(placed)):  # what was pushed over the top comes down again
+        placed[i] = min(placed[i], 1.0 - (len(placed) - 1 - i) * gap)
+    for height, i in zip(placed, order, strict=True):
+        _, text, colour = labels[i]
+        ax.text(1.015, height, text, transform=ax.transAxes, color=colour, va="center", fontsize="small")

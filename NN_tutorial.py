@@ -1,0 +1,1166 @@
+"""Section 6: multi-layer perceptrons that tell the country of a place from its longitude and latitude.
+
+    python NN_tutorial.py                        all eleven experiments, 5 seeds
+    python NN_tutorial.py learning-rate depth    only these two (--list names them all)
+    python NN_tutorial.py --data FOLDER          other people's train.csv, validation.csv, test.csv
+    python NN_tutorial.py --quick --out /tmp/q   every code path in under a minute; the numbers mean nothing
+
+Prints a numbered table and a verdict per experiment, and writes to plots/ the figures 6.*.png, the final
+values NN_tutorial.csv, the times NN_tutorial.seconds.csv, the printed report NN_tutorial.md, and the curves
+and parameters of every run in runs/NN_tutorial/*.npz, from which a second call redraws without training.
+
+All seeds of a configuration train at the same time, as one stack of networks (class Replicas).
+"""
+
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps, patheffects
+from matplotlib.colors import LogNorm
+from scipy import ndimage, stats
+from scipy.spatial import cKDTree
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+import helpers
+from helpers import LOOK, SPLITS, Experiment, Places, Report, Run, interval, show
+
+# ---------------------------------------------------------------------------- configurations
+
+
+@dataclass(frozen=True)
+class Config:
+    """A multi-layer perceptron and its training; the defaults are the study's standard net."""
+
+    depth: int = 6  # hidden layers
+    width: int = 16  # units of a hidden layer
+    features: str = "raw"  # raw: degrees; implicit: sin(a x), a = 0.1, 0.2, ..., 1.0
+    batch_norm: bool = False  # after every hidden layer, before its ReLU
+    residual: bool = False  # x + layer(x) from the second hidden layer on
+    init: str = "default"  # default: nn.Linear's; he: He et al. 2015; rezero: Bachlechner et al. 2021
+    lr: float = 1e-3  # of Adam; the peak where the schedule is one-cycle
+    schedule: str = "constant"  # or one-cycle (Smith and Topin 2018)
+    batch_size: int = 256
+    epochs: int = 50
+    checks: int = 1  # validation losses per epoch
+    gradients: bool = False  # record the mean absolute gradient of every layer's weights
+    keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
+
+
+@dataclass(frozen=True)
+class References:
+    """What no curve should go without: classifiers that need no gradient descent."""
+
+    trees: int = 100  # scikit-learn's default
+
+
+STANDARD_EPOCHS = 50
+STANDARD = Config(epochs=100, keep=(STANDARD_EPOCHS,))  # 6.1.2 needs 100 epochs, all else reads the first 50
+TUNED = Config(lr=1e-2, schedule="one-cycle", epochs=60)
+DEEP = Config(depth=100, width=4, epochs=10, gradients=True)
+
+LEARNING_RATES = {
+    "lr 1": Config(lr=1.0),
+    "lr 0.01": Config(lr=1e-2),
+    "lr 0.001": STANDARD,
+    "lr 0.00001": Config(lr=1e-5),
+}
+BATCH_NORM = {"without batch norm": STANDARD, "with batch norm": Config(batch_norm=True)}
+BATCH_SIZES = {
+    "batch size 1": Config(batch_size=1, epochs=1, checks=100),
+    "batch size 16": Config(batch_size=16, epochs=10, checks=10),
+    "batch size 128": Config(batch_size=128, checks=4),
+    "batch size 1024": Config(batch_size=1024, checks=2),
+}
+SEVEN = {
+    f"({depth}, {width})": replace(TUNED, depth=depth, width=width)
+    for depth, width in ((1, 16), (2, 16), (6, 16), (10, 16), (6, 8), (6, 32), (6, 64))
+}
+DEPTHS = {f"depth {config.depth}": config for config in SEVEN.values() if config.width == 16}
+WIDTHS = {
+    f"width {config.width}": config
+    for config in sorted(SEVEN.values(), key=lambda config: config.width)
+    if config.depth == 6
+}
+PLAIN = {"plain": DEEP}
+REMEDIES = {
+    "plain": DEEP,
+    "He initialisation": replace(DEEP, init="he"),
+    "batch norm": replace(DEEP, batch_norm=True),
+    "residual": replace(DEEP, residual=True),
+    "residual + batch norm": replace(DEEP, residual=True, batch_norm=True),
+    "residual + ReZero": replace(DEEP, residual=True, init="rezero"),
+}
+IMPLICIT = {
+    "raw": STANDARD,
+    "implicit": Config(features="implicit"),
+    "raw, one-cycle": SEVEN["(6, 16)"],
+    "implicit, one-cycle": replace(TUNED, features="implicit"),
+}
+MARKED_EPOCHS = (1, 5, 10, 20, 50, 100)
+MARKED_LAYERS = (0, 30, 60, 90, 95, 99)
+
+
+def quick(config: Config) -> Config:
+    """The same configuration on a tiny budget: a fiftieth of the epochs, at least one."""
+    epochs = max(1, config.epochs // STANDARD_EPOCHS)
+    return replace(config, epochs=epochs, checks=min(config.checks, 2), keep=(1,) if config.keep else ())
+
+
+# ---------------------------------------------------------------------------- models
+
+
+class Residual(nn.Module):
+    """x + layer(x) (He et al. 2016), or x + gate * layer(x) with a gate learned from 0 (Bachlechner et al. 2021)."""
+
+    def __init__(self, layer: nn.Module, rezero: bool):
+        super().__init__()
+        self.layer = layer
+        self.gate = nn.Parameter(torch.zeros(1)) if rezero else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, width)
+        return x + self.layer(x) if self.gate is None else x + self.gate * self.layer(x)
+
+
+def mlp(config: Config, inputs: int, classes: int) -> nn.Sequential:
+    """One multi-layer perceptron, (B, inputs) to logits (B, classes): Linear, [BatchNorm1d,] ReLU per hidden layer."""
+    layers: list[nn.Module] = []
+    for number in range(config.depth):
+        linear = nn.Linear(config.width if number else inputs, config.width)
+        if config.init == "he":
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
+        norm = [nn.BatchNorm1d(config.width)] if config.batch_norm else []
+        layer = nn.Sequential(linear, *norm, nn.ReLU())
+        layers.append(Residual(layer, config.init == "rezero") if config.residual and number else layer)
+    return nn.Sequential(*layers, nn.Linear(config.width, classes))
+
+
+class ReplicaBatchNorm(nn.BatchNorm1d):
+    """N independent BatchNorm1d, as one over N * width channels; (N, B, width) to the same shape."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, b, width = x.shape
+        channels = x.transpose(0, 1).reshape(b, n * width)
+        return super().forward(channels).view(b, n, width).transpose(0, 1)
+
+
+class Replicas(nn.Module):
+    """N networks of one architecture as one stack, which trains all of them in the time of little more than one.
+
+    Takes over the parameters of N `mlp` models. A layer's weights have the shape (N, in, out), so that one batched
+    matrix product serves all networks; nothing is shared, and the gradient of a sum of N losses is N gradients.
+    """
+
+    def __init__(self, models: list[nn.Sequential]):
+        super().__init__()
+
+        def layers(kind: type) -> list[tuple]:  # one tuple of N modules per layer
+            return list(zip(*([m for m in model.modules() if isinstance(m, kind)] for model in models), strict=True))
+
+        def stack(tensors) -> nn.Parameter:
+            return nn.Parameter(torch.stack([tensor.detach().clone() for tensor in tensors]))
+
+        self.weight = nn.ParameterList(stack(m.weight.T for m in layer) for layer in layers(nn.Linear))
+        self.bias = nn.ParameterList(stack(m.bias[None] for m in layer) for layer in layers(nn.Linear))
+        self.norm = nn.ModuleList(ReplicaBatchNorm(sum(m.num_features for m in n)) for n in layers(nn.BatchNorm1d))
+        residual = layers(Residual)
+        self.residual = bool(residual)
+        self.gate = nn.ParameterList(stack(m.gate[None] for m in b) for b in residual if b[0].gate is not None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, B, in)
+        *hidden, head = zip(self.weight, self.bias, strict=True)
+        for number, (weight, bias) in enumerate(hidden):
+            h = torch.baddbmm(bias, x, weight)  # (N, B, width)
+            if self.norm:
+                h = self.norm[number](h)
+            h = F.relu(h)
+            if self.gate and number:
+                x = torch.addcmul(x, self.gate[number - 1], h)
+            else:
+                x = x + h if self.residual and number else h
+        return torch.baddbmm(head[1], x, head[0])  # (N, B, classes)
+
+
+def replicas(config: Config, seeds: range, inputs: int, classes: int) -> Replicas:
+    """The stack of the networks that `mlp` initialises under each seed."""
+    models = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            models.append(mlp(config, inputs, classes))
+    return Replicas(models)
+
+
+def represent(x: torch.Tensor, features: str) -> torch.Tensor:
+    """Coordinates in degrees (n, 2) as the network's inputs: themselves, or sin(a x) for ten a, (n, 20)."""
+    if features == "raw":
+        return x
+    return torch.cat([torch.sin(tenths / 10 * x) for tenths in range(1, 11)], dim=1)
+
+
+# ---------------------------------------------------------------------------- training
+
+
+def replica_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy (nats) of each network on its batch: (N, B, classes), (N, B) to (N,)."""
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view(targets.shape).mean(dim=1)
+
+
+BLOCK = 1024  # rows evaluated together, so that activations stay in the processor's cache
+
+
+def logits_in_blocks(model: Replicas, x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Logits (N, BLOCK, classes) of inputs (n, in), block by block."""
+    n = len(model.weight[0])
+    model.eval()
+    with torch.no_grad():
+        for block in x.split(BLOCK):
+            yield model(block.expand(n, *block.shape))
+
+
+def evaluate(model: Replicas, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropy (nats) and accuracy of each network on all of (n, in), (n,): two arrays (N,)."""
+    n = len(model.weight[0])
+    loss = torch.zeros(n, device=x.device)
+    right = torch.zeros(n, device=x.device)
+    for logits, targets in zip(logits_in_blocks(model, x), y.split(BLOCK), strict=True):
+        loss += replica_loss(logits, targets.expand(n, -1)) * len(targets)
+        right += (logits.argmax(-1) == targets).sum(dim=1)
+    return loss.cpu().numpy().astype(float) / len(y), right.cpu().numpy().astype(float) / len(y)
+
+
+def train(
+    config: Config, places: Places, seeds: range, device: str, progress: Callable[[float], None]
+) -> dict[str, np.ndarray]:
+    """Train one network per seed, all at once; each has its own initialisation and its own shuffling.
+
+    The incomplete last batch of an epoch is dropped; shuffling makes it other places each time.
+    Returns arrays, with S seeds, E epochs, K validation checks, L layers:
+      loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the whole split;
+      batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
+      seconds (E,), of training, by the whole stack, so far; updates (), the updates per epoch;
+      check_loss (S, K), check_updates (K,), check_seconds (K,): the same on the way;
+      gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
+      EPOCH.NAME, the parameters after the last and the `keep` epochs.
+    """
+    x = {split: represent(torch.tensor(places.x[split], device=device), config.features) for split in SPLITS}
+    y = {split: torch.tensor(places.y[split], device=device) for split in SPLITS}
+    model = replicas(config, seeds, x["train"].shape[1], len(places.countries)).to(device)
+    rows = len(y["train"])
+    size = min(config.batch_size, rows)
+    updates = rows // size
+    checks = min(config.checks, updates)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    schedule = None
+    if config.schedule == "one-cycle":
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=updates * config.epochs)
+    shuffles = [torch.Generator().manual_seed(seed) for seed in seeds]
+    curves: dict[str, list] = {f"{metric}_{split}": [] for metric in ("loss", "accuracy") for split in SPLITS}
+    curves |= {name: [] for name in ("batch_loss_std", "seconds", "check_loss", "check_seconds", "gradient")}
+    arrays: dict[str, np.ndarray] = {}
+    clock = 0.0
+
+    for epoch in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        order = torch.stack([torch.randperm(rows, generator=shuffle) for shuffle in shuffles]).to(device)
+        inputs, targets = x["train"][order], y["train"][order]  # (S, rows, in), (S, rows)
+        batches = ((inputs[:, i : i + size], targets[:, i : i + size]) for i in range(0, updates * size, size))
+        gradient = torch.zeros(len(seeds), len(model.weight), device=device)
+
+        def add_gradient(total=gradient):
+            total += torch.stack([weight.grad.abs().mean(dim=(1, 2)) for weight in model.weight], dim=1)
+
+        losses = []
+        for check in range(checks):
+            model.train()
+            share = range((check + 1) * updates // checks - check * updates // checks)
+            losses.append(
+                helpers.train_epoch(
+                    model,
+                    (batch for _, batch in zip(share, batches, strict=False)),
+                    replica_loss,
+                    optimizer,
+                    schedule,
+                    add_gradient if config.gradients else None,
+                ).cpu()
+            )
+            clock += time.perf_counter() - started
+            curves["check_seconds"].append(clock)
+            curves["check_loss"].append(evaluate(model, x["validation"], y["validation"])[0])
+            progress((epoch - 1 + (check + 1) / checks) / config.epochs)
+            started = time.perf_counter()
+        curves["seconds"].append(clock)
+        curves["batch_loss_std"].append(torch.cat(losses).std(dim=0, correction=0).numpy())
+        for split in SPLITS:
+            loss, accuracy = evaluate(model, x[split], y[split])
+            curves[f"loss_{split}"].append(loss)
+            curves[f"accuracy_{split}"].append(accuracy)
+        if config.gradients:
+            curves["gradient"].append((gradient / updates).cpu().numpy())
+        if epoch == config.epochs or epoch in config.keep:
+            arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in model.state_dict().items()}
+
+    for name, curve in curves.items():
+        if name in ("seconds", "check_seconds"):
+            arrays[name] = np.array(curve)
+        elif curve:
+            arrays[name] = np.stack(curve, axis=1)
+    arrays["updates"] = np.array(updates)
+    arrays["check_updates"] = np.arange(1, checks * config.epochs + 1) * updates // checks
+    return arrays
+
+
+def fit_references(
+    config: References, places: Places, seeds: range, device: str, progress: Callable[[float], None]
+) -> dict[str, np.ndarray]:
+    """Accuracies {"NAME.SPLIT": (seeds,)}; one value for the two classifiers that have nothing random in them."""
+    models = {"majority class": [DummyClassifier()], "nearest neighbour": [KNeighborsClassifier(1)]}
+    models["random forest"] = [RandomForestClassifier(config.trees, random_state=seed) for seed in seeds]
+    arrays = {}
+    for name, classifiers in models.items():
+        scores = []
+        for number, model in enumerate(classifiers, 1):
+            model.fit(places.x["train"], places.y["train"])
+            scores.append([model.score(places.x[split], places.y[split]) for split in SPLITS])
+            progress(number / (len(classifiers) + 1) if name == "random forest" else 0.01)
+        arrays |= {f"{name}.{split}": score for split, score in zip(SPLITS, np.transpose(scores), strict=True)}
+    return arrays
+
+
+def cost(config: Config, seeds: int, rows: int) -> float:
+    """About how many seconds `train` takes on a laptop core, for the order of the runs and the progress bar."""
+    size = min(config.batch_size, rows)
+    per_layer = 70e-6 + seeds * size * (0.02 + 0.0045 * config.width) * 1e-6
+    return config.epochs * (rows // size) * (config.depth + 1) * per_layer * (1.8 if config.batch_norm else 1.0)
+
+
+# ---------------------------------------------------------------------------- what the reports share
+
+
+@dataclass
+class Study:
+    """What every report needs beside its own results: the places, the reference rows, where figures go."""
+
+    places: Places
+    seeds: range
+    out: Path
+    is_quick: bool
+    reference: dict[str, np.ndarray]  # what fit_references returns
+
+    def save(self, fig: plt.Figure, name: str, note: str = "") -> None:
+        n = len(self.seeds)
+        seeds = f"{n} seeds: lines are medians, bands smallest to largest." if n > 1 else "1 seed."
+        warning = "QUICK RUN, NOT A RESULT. " if self.is_quick else ""
+        helpers.save_figure(fig, self.out / f"{name}.png", f"{warning}{seeds} {note}")
+
+    def reference_rows(self) -> dict[str, dict]:
+        rows: dict[str, dict] = {}
+        for key, values in self.reference.items():
+            name, split = key.split(".")
+            rows.setdefault(name, {})[split, "accuracy"] = values
+        return rows
+
+    def neighbour(self, split: str = "validation") -> float:
+        """Accuracy of the nearest neighbour, the mark that a network is held against."""
+        return float(self.reference[f"nearest neighbour.{split}"].mean())
+
+    def draw_references(self, ax: plt.Axes, split: str = "test") -> list[tuple]:
+        """Horizontal lines of the reference rows; their labels as (y, text, colour), for helpers.end_labels."""
+        labels = []
+        for name, cells in self.reference_rows().items():
+            accuracy = cells[split, "accuracy"].mean()
+            ax.axhline(accuracy, color="0.55", linewidth=1, linestyle=(0, (1, 1)), zorder=0)
+            labels.append((accuracy, f"{name} {accuracy:.3f}", "0.4"))
+        helpers.accuracy_axis(ax)
+        return labels
+
+    @cached_property
+    def prior_loss(self) -> float:
+        """Loss (nats) on the validation split of knowing nothing but the classes' frequencies in training."""
+        classes = len(self.places.countries)
+        frequency = np.bincount(self.places.y["train"], minlength=classes) / len(self.places.y["train"])
+        return float(-np.log(frequency[self.places.y["validation"]]).mean())
+
+    @cached_property
+    def atlas(self) -> "Atlas":
+        return Atlas(self.places)
+
+
+Results = dict[str, dict[str, np.ndarray]]
+
+
+def at(result: dict, name: str, epoch: int = -1) -> np.ndarray:
+    """The values (seeds,) of a curve after an epoch, by default the last one."""
+    return result[name][:, epoch - 1 if epoch > 0 else -1]
+
+
+def scores(result: dict, epoch: int = -1) -> dict[tuple[str, str], np.ndarray]:
+    """The table cells of a run: accuracy and loss of the three splits after an epoch."""
+    return {
+        (split, metric): at(result, f"{metric}_{split}", epoch) for metric in ("accuracy", "loss") for split in SPLITS
+    }
+
+
+def cite(rows: dict, *labels: str) -> str:
+    numbers = [str(list(rows).index(label) + 1) for label in labels]
+    return f"(row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
+
+
+def diverged(result: dict, study: Study, epochs: int) -> np.ndarray:
+    """(seeds,) whether a loss was not finite, or ended more than 1% above the prior loss and above its own minimum."""
+    losses = np.concatenate([result["loss_train"][:, :epochs], result["loss_validation"][:, :epochs]], axis=1)
+    curve = result["loss_validation"][:, :epochs]
+    stuck = (curve[:, -1] > 1.01 * study.prior_loss) & (curve[:, -1] > curve.min(axis=1))
+    return ~np.isfinite(losses).all(axis=1) | stuck
+
+
+DIVERGED_RULE = (
+    "diverged: the loss is not finite, or it ends more than 1% above the loss of knowing only the class "
+    "frequencies and above its own minimum"
+)
+
+
+def compare(a: np.ndarray, b: np.ndarray) -> tuple[str, str]:
+    """(higher | lower | the same | not clearly different, the difference b - a with its Welch 95% interval)."""
+    gap = b.mean() - a.mean()
+    if abs(gap) < 1e-9:
+        return "the same", "+0"
+    if len(b) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return "higher" if gap > 0 else "lower", f"{gap:+.4f}, no interval"
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # seeds that agree to the last digits
+        test = stats.ttest_ind(b, a, equal_var=False) if len(a) > 1 else stats.ttest_1samp(b - a[0], 0)
+        ci = test.confidence_interval(0.95)
+    word = "higher" if ci.low > 0 else "lower" if ci.high < 0 else "not clearly different"
+    return word, f"{gap:+.4f}, 95% interval {ci.low:+.4f} to {ci.high:+.4f}"
+
+
+def loss_rises(result: dict, epochs: int) -> bool:
+    """Whether the validation loss has risen by 5% since its minimum while the training loss fell (medians)."""
+    train, validation = (np.median(result[f"loss_{split}"][:, :epochs], axis=0) for split in ("train", "validation"))
+    return bool(validation[-1] > 1.05 * validation.min() and train[-1] < train[validation.argmin()])
+
+
+def fit_verdict(result: dict, study: Study) -> str:
+    """Over- or under-fit, by FIT_RULE, and the facts behind it after a colon."""
+    train, validation = at(result, "accuracy_train").mean(), at(result, "accuracy_validation").mean()
+    over = train - validation > 0.01 or loss_rises(result, result["loss_train"].shape[1])
+    under = train < study.neighbour() - 0.02
+    words = {(False, False): "neither over- nor under-fits", (True, False): "over-fits", (False, True): "under-fits"}
+    return (
+        f"{words.get((bool(over), bool(under)), 'over-fits and under-fits at once')}: train accuracy {train:.4f}, "
+        f"validation {validation:.4f}, nearest neighbour {study.neighbour():.4f}"
+    )
+
+
+RISE_RULE = "the validation loss ends more than 5% above its minimum although the training loss fell since (medians)"
+FIT_RULE = (
+    f"over-fit: train accuracy more than 0.01 above validation, or {RISE_RULE}; "
+    "under-fit: train accuracy more than 0.02 below the nearest neighbour's on validation"
+)
+COMPARE_RULE = "higher or lower: Welch's 95% interval of the difference over seeds excludes 0"
+
+
+def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tuple]:
+    """Curves of the splits against the epoch; returns their end labels."""
+    x = np.arange(1, epochs + 1)
+    labels = []
+    for split in SPLITS:
+        curve = result[f"{metric}_{split}"][:, :epochs]
+        helpers.band(ax, x, curve, **LOOK[split], label=split)
+        labels.append((float(np.median(curve[:, -1])), split, LOOK[split]["color"]))
+    ax.set(xlabel="epoch", xlim=(0, epochs))
+    if metric == "loss":
+        ax.set_yscale("log")
+        ax.set_ylabel("cross-entropy (nats)")
+    else:
+        ax.set_ylabel("accuracy (log scale of the error)")
+    return labels
+
+
+def draw_scores(ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None, x=None) -> None:
+    """Accuracy of the three splits for each label: mean and 95% interval over seeds."""
+    positions = np.arange(len(results)) if x is None else np.asarray(x)
+    for shift, split in zip((-0.12, 0, 0.12), SPLITS, strict=True):
+        values = [at(r, f"accuracy_{split}", (epochs or {}).get(label, -1)) for label, r in results.items()]
+        means, halves = np.transpose([interval(v) for v in values])
+        look = LOOK[split] | {"linestyle": "none"}
+        ax.errorbar(positions + shift, means, np.nan_to_num(halves), **look, label=split, capsize=3, linewidth=1.3)
+    ax.set_xticks(positions, list(results))
+    ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
+    ax.set_ylabel("accuracy (log scale of the error)")
+
+
+def median_seed(result: dict) -> int:
+    """The replica whose validation accuracy is the median one; what stands for a run on a map."""
+    accuracy = at(result, "accuracy_validation")
+    return int(np.argsort(accuracy, kind="stable")[(len(accuracy) - 1) // 2])
+
+
+# ---------------------------------------------------------------------------- maps
+
+
+class Atlas:
+    """Draws what a network predicts for every point of the map around the places."""
+
+    CELLS = 700  # grid points along each side
+
+    def __init__(self, places: Places):
+        self.places = places
+        everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
+        low, high = everywhere.min(axis=0), everywhere.max(axis=0)
+        margin = np.maximum(0.02 * (high - low), 0.05)
+        self.low, self.high = low - margin, high + margin
+        middle = np.clip((self.low[1] + self.high[1]) / 2, -85, 85)
+        self.aspect = 1 / np.cos(np.radians(middle))  # a degree of latitude is this much longer than one of longitude
+        long, lat = np.meshgrid(*(np.linspace(self.low[i], self.high[i], self.CELLS) for i in (0, 1)))
+        self.grid = np.stack([long.ravel(), lat.ravel()], axis=1).astype(np.float32)  # (CELLS², 2)
+        scale = np.array([1.0, self.aspect])
+        tree = cKDTree(places.x["train"] * scale)
+        distance, nearest = tree.query(self.grid * scale)
+        spacing = tree.query(places.x["train"][:: max(1, len(places.x["train"]) // 5000)] * scale, k=[2])[0]
+        self.inhabited = (distance < 2 * np.quantile(spacing, 0.95)).reshape(self.CELLS, self.CELLS)
+        self.colours = self._colours(places.y["train"][nearest].reshape(self.CELLS, self.CELLS))
+
+    def _colours(self, truth: np.ndarray) -> np.ndarray:
+        """One colour per country, (countries, 3), different for countries that touch (greedy graph colouring)."""
+        count = len(self.places.countries)
+        borders = np.zeros((count, count))
+        for a, b in ((truth[:-1], truth[1:]), (truth[:, :-1], truth[:, 1:])):
+            np.add.at(borders, (a.ravel(), b.ravel()), 1)
+        borders = borders + borders.T
+        np.fill_diagonal(borders, 0)
+        palette = np.array(colormaps["Set3"].colors)[[0, 2, 3, 4, 5, 6, 7, 9, 10]]
+        chosen = np.full(count, -1)
+        for country in np.argsort(-(borders > 0).sum(axis=1), kind="stable"):
+            # the colour that shares the shortest border with this country, then the least used one
+            shared = [borders[country, chosen == colour].sum() for colour in range(len(palette))]
+            used = [(chosen == colour).sum() for colour in range(len(palette))]
+            chosen[country] = min(range(len(palette)), key=lambda colour: (shared[colour], used[colour]))
+        return palette[chosen]
+
+    def draw(self, ax: plt.Axes, config: Config, result: dict, epoch: int, replica: int) -> None:
+        """The prediction space of one replica: countries in colour and by name, wrong test places as crosses."""
+        prefix = f"{epoch}."
+        state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in result.items() if k.startswith(prefix)}
+        model = replicas(
+            config, range(len(result["accuracy_test"])), len(state["weight.0"][0]), len(self.places.countries)
+        )
+        model.load_state_dict(state)
+
+        def predict(points: np.ndarray) -> np.ndarray:
+            x = represent(torch.from_numpy(points), config.features)
+            return torch.cat([logits[replica].argmax(-1) for logits in logits_in_blocks(model, x)]).numpy()
+
+        labels = predict(self.grid).reshape(self.CELLS, self.CELLS)
+        picture = self.colours[labels]
+        picture = np.where(self.inhabited[..., None], picture, 0.25 * picture + 0.75)
+        border = np.zeros_like(labels, bool)
+        border[1:] |= labels[1:] != labels[:-1]
+        border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+        picture = np.where(border[..., None], np.where(self.inhabited[..., None], 0.45, 0.85), picture)
+        extent = (self.low[0], self.high[0], self.low[1], self.high[1])
+        ax.imshow(picture, origin="lower", extent=extent, aspect=self.aspect, interpolation="antialiased")
+        x, y = self.places.x["test"], self.places.y["test"]
+        wrong = predict(x) != y
+        cross = f"misclassified test place ({wrong.sum():,} of {len(y):,})"
+        ax.scatter(*x[wrong].T, s=9, marker="x", color="black", linewidths=0.6, label=cross)
+        halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
+        for country in np.unique(labels[self.inhabited]):
+            room = ndimage.distance_transform_edt((labels == country) & self.inhabited)
+            row, column = np.unravel_index(room.argmax(), room.shape)
+            point = self.grid.reshape(self.CELLS, self.CELLS, 2)[row, column]
+            size = float(np.clip(4.5 + 0.12 * room.max(), 5, 9))
+            ax.text(
+                *point,
+                textwrap.fill(self.places.countries[country], 12),
+                fontsize=size,
+                ha="center",
+                va="center",
+                path_effects=halo,
+            )
+        ax.grid(False)
+        ax.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.06), handletextpad=0.2)
+
+
+# ---------------------------------------------------------------------------- 6.1 the training
+
+
+def learning_rate(results: Results, study: Study) -> Report:
+    epochs = min(result["loss_validation"].shape[1] for result in results.values())
+    rows, verdicts, final = {}, [], {}
+    for label, result in results.items():
+        gone = diverged(result, study, epochs)
+        rows[label] = scores(result, epochs) | {("train", "diverged"): gone.astype(float)}
+        curve = np.median(result["loss_validation"][:, :epochs], axis=0)
+        before = max(1, epochs // 5)  # the last fifth of the epochs
+        falling = 1 - curve[-1] / curve[-1 - before] if epochs > before else np.nan
+        final[label] = float(curve[-1])
+        if gone.any():
+            verdict = f"diverged in {gone.sum()} of {len(gone)} seeds"
+        elif falling > 0.05:
+            verdict = f"is not finished: its loss fell by {falling:.0%} in the last {before} epochs"
+        elif curve[-1] > 1.1 * curve.min():
+            verdict = f"is unstable: it ends {curve[-1] / curve.min():.2f} times above its best epoch"
+        else:
+            verdict = "has settled"
+        verdicts.append(f"{label} {verdict} {cite(rows, label)}.")
+    best = min((label for label in final if np.isfinite(final[label])), key=final.get)
+    verdicts.append(f"{best} ends with the lowest validation loss, {final[best]:.3f} (median) {cite(rows, best)}.")
+    lost = [label for label in rows if rows[label]["train", "diverged"].any()]
+    headline = f"Of {len(rows)} learning rates, {best} ends lowest" + (
+        f" and {' and '.join(lost)} diverged" if lost else ""
+    )
+
+    fig, ((ax,),) = helpers.figure(headline)
+    labels = [(study.prior_loss, "class frequencies only", "0.4")]
+    ax.axhline(study.prior_loss, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
+    styles = zip(
+        colormaps["plasma"](np.linspace(0.75, 0, len(results))), ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1))), strict=True
+    )
+    for (label, result), (colour, style) in zip(results.items(), styles, strict=True):
+        curve = result["loss_validation"][:, :epochs]
+        helpers.band(ax, np.arange(1, epochs + 1), curve, color=colour, linestyle=style)
+        if np.isfinite(final[label]):
+            labels.append((final[label], label + (" (diverged)" if label in lost else ""), colour))
+    ax.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)", xlim=(0, epochs))
+    plain_log_ticks(ax)
+    helpers.end_labels(ax, labels)
+    study.save(fig, "6.1.1_learning_rate")
+    rule = (
+        f"{DIVERGED_RULE}; not finished: the median validation loss fell by more than 5% in the last fifth of the "
+        "epochs; unstable: it ends more than 10% above its minimum; settled: none of these"
+    )
+    return Report(rows, headline, verdicts, rule)
+
+
+def plain_log_ticks(ax: plt.Axes) -> None:
+    """0.2, 0.5, 1, 2 instead of powers of ten."""
+    ax.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(plt.NullFormatter())
+
+
+def epochs(results: Results, study: Study) -> Report:
+    (result,) = results.values()
+    last = result["loss_validation"].shape[1]
+    marked = [epoch for epoch in MARKED_EPOCHS if epoch <= last]
+    rows = {f"epoch {epoch}": scores(result, epoch) for epoch in marked}
+    curve = np.median(result["loss_validation"], axis=0)
+    verdicts = []
+    for a, b in pairwise(marked):
+        share = 1 - curve[b - 1] / curve[a - 1]
+        verdicts.append(
+            f"From epoch {a} to {b} the validation loss falls by {share:.0%}, {100 * share / (b - a):.1f}% an epoch "
+            f"{cite(rows, f'epoch {a}', f'epoch {b}')}."
+        )
+    low = int(curve.argmin()) + 1
+    over = loss_rises(result, last)
+    tail = "later epochs over-fit" if over else "no over-fitting"
+    verdicts.append(
+        f"The median validation loss is lowest at epoch {low} of {last}: {tail} {cite(rows, f'epoch {marked[-1]}')}."
+    )
+    half = curve[max(0, (last - 1) // 2)]
+    headline = f"{last} epochs are {'too many' if over else 'not too many'}: validation loss {curve[0]:.2f} after 1"
+    headline += f", {half:.2f} after {(last + 1) // 2}, {curve[-1]:.2f} after {last}"
+    fig, ((ax,),) = helpers.figure(headline)
+    labels = draw_splits(ax, result, "loss", last)
+    for epoch in marked:
+        ax.plot(
+            epoch,
+            curve[epoch - 1],
+            "o",
+            color="white",
+            markeredgecolor=LOOK["validation"]["color"],
+            markersize=7,
+            zorder=5,
+        )
+        ax.annotate(
+            f"epoch {epoch}\n{curve[epoch - 1]:.3f}",
+            (epoch, curve[epoch - 1]),
+            xytext=(5, 9) if epoch < last else (-5, -12),
+            ha="left" if epoch < last else "right",
+            va="bottom" if epoch < last else "top",
+            textcoords="offset points",
+            fontsize="small",
+        )
+    plain_log_ticks(ax)
+    ax.set_xlim(0, last * 1.04)
+    helpers.end_labels(ax, labels)
+    study.save(fig, "6.1.2_epochs", "Circles: median validation loss.")
+    return Report(rows, headline, verdicts, f"over-fit: {RISE_RULE}")
+
+
+def batch_norm(results: Results, study: Study) -> Report:
+    epochs = min(result["loss_validation"].shape[1] for result in results.values())
+    rows = {label: scores(result, epochs) for label, result in results.items()} | study.reference_rows()
+    without, with_it = results
+    verdicts = []
+    for metric in ("accuracy", "loss"):
+        word, gap = compare(rows[without]["test", metric], rows[with_it]["test", metric])
+        verdicts.append(f"With batch norm the test {metric} is {word} ({gap}) {cite(rows, without, with_it)}.")
+    a, b = (rows[label]["test", "accuracy"].mean() for label in results)
+    target = np.median(at(results[without], "loss_validation", epochs))
+    first = np.median(results[with_it]["loss_validation"], axis=0) <= target
+    if first.any():
+        verdicts.append(
+            f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
+            f"has after {epochs} {cite(rows, without, with_it)}."
+        )
+    headline = f"Batch norm: test accuracy {a:.3f} without, {b:.3f} with it"
+    fig, axes = helpers.figure(headline, 2, 2, (11, 8), sharex=True, sharey="row")
+    for column, (label, result) in enumerate(results.items()):
+        axes[0, column].set_title(label)
+        ends = draw_splits(axes[0, column], result, "loss", epochs)
+        helpers.end_labels(axes[0, column], ends)
+        draw_splits(axes[1, column], result, "accuracy", epochs)
+        references = study.draw_references(axes[1, column])
+    axes[0, 1].set_ylabel("")
+    axes[1, 1].set_ylabel("")
+    axes[0, 0].set_xlabel("")
+    axes[0, 1].set_xlabel("")
+    plain_log_ticks(axes[0, 0])
+    for column, label in enumerate(results):
+        finals = [
+            (rows[label][s, "accuracy"].mean(), f"{s} {rows[label][s, 'accuracy'].mean():.3f}", LOOK[s]["color"])
+            for s in SPLITS
+        ]
+        helpers.end_labels(axes[1, column], finals + (references if column else []), gap=0.06)
+    study.save(fig, "6.1.3_batch_norm", "Numbers: means.")
+    return Report(rows, headline, verdicts, COMPARE_RULE)
+
+
+def batch_size(results: Results, study: Study) -> Report:
+    # The loss that every seed of every batch size reaches: the largest of their smallest ones.
+    target = max(result["check_loss"].min(axis=1).max() for result in results.values())
+    rows = {}
+    for label, result in results.items():
+        n, epochs = result["loss_train"].shape
+        reached = (result["check_loss"] <= target).argmax(axis=1)
+        rows[label] = scores(result) | {
+            ("train", "updates_per_epoch"): np.full(n, result["updates"]),
+            ("train", "batch_loss_std"): at(result, "batch_loss_std"),
+            ("validation", "updates_to_target"): result["check_updates"][reached],
+            ("train", "seconds_per_epoch"): np.full(n, result["seconds"][-1] / epochs / n),
+            ("validation", "seconds_to_target"): result["check_seconds"][reached] / n,
+        }
+    mean = {key: {label: float(cells[key].mean()) for label, cells in rows.items()} for key in rows[label]}
+    accuracy, spread = mean["validation", "accuracy"], mean["train", "batch_loss_std"]
+    epoch_time, target_time = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
+    small, large = next(iter(rows)), list(rows)[-1]
+    best, fastest = max(accuracy, key=accuracy.get), min(target_time, key=target_time.get)
+    slowest = max(target_time, key=target_time.get)
+    verdicts = [
+        f"Accuracy: {best} has the best validation accuracy, {accuracy[best]:.4f} {cite(rows, best)}.",
+        f"Speed: an epoch of {large} takes 1/{epoch_time[small] / epoch_time[large]:.0f} of the time of one of {small} "
+        f"{cite(rows, small, large)}.",
+        f"Speed: {fastest} is the first at validation loss {target:.3f}, "
+        f"{target_time[slowest] / target_time[fastest]:.1f} times sooner than {slowest} "
+        f"{cite(rows, fastest, slowest)}.",
+        f"Stability: from batch to batch the loss of {small} spreads {spread[small] / spread[large]:.0f} times as wide "
+        f"as that of {large} {cite(rows, small, large)}.",
+    ]
+    wins: dict[str, list[str]] = {}
+    for label, praise in ((best, "most accurate"), (fastest, "fastest"), (min(spread, key=spread.get), "steadiest")):
+        wins.setdefault(label.capitalize(), []).append(praise)
+    headline = "; ".join(f"{label}: {' and '.join(praises)}" for label, praises in wins.items())
+
+    fig, axes = helpers.figure(headline, 2, 2, (12, 8.5))
+    (ax_accuracy, ax_spread), (ax_updates, ax_seconds) = axes
+    short = {label.removeprefix("batch size ") + f"\n({r['loss_train'].shape[1]})": r for label, r in results.items()}
+    draw_scores(ax_accuracy, short)
+    helpers.end_labels(ax_accuracy, study.draw_references(ax_accuracy), gap=0.06)
+    ax_accuracy.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+    ax_accuracy.set(title="accuracy", xlabel="batch size (epochs)")
+    means, halves = np.transpose([interval(cells["train", "batch_loss_std"]) for cells in rows.values()])
+    ax_spread.errorbar(
+        range(len(rows)), means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3
+    )
+    ax_spread.set_xticks(range(len(rows)), list(short))
+    ax_spread.set(
+        yscale="log",
+        xlabel="batch size (epochs)",
+        ylabel="standard deviation of the loss (nats)",
+        title="stability: spread from batch to batch, last epoch",
+    )
+    plain_log_ticks(ax_spread)
+    looks = zip(colormaps["plasma"](np.linspace(0, 0.75, len(results))), ("-", "--", "-.", ":"), strict=True)
+    for (label, result), (colour, style) in zip(results.items(), looks, strict=True):
+        n = len(result["loss_train"])
+        for ax, x in ((ax_updates, result["check_updates"]), (ax_seconds, result["check_seconds"] / n)):
+            helpers.band(ax, x, result["check_loss"], color=colour, linestyle=style, label=label)
+    for ax in (ax_updates, ax_seconds):
+        ax.axhline(target, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
+        ax.set(xscale="log", yscale="log", ylabel="validation cross-entropy (nats)")
+        plain_log_ticks(ax)
+    ax_updates.set(xlabel="updates", title="speed in updates")
+    ax_seconds.set(xlabel="seconds of training per network", title="speed in time", ylabel="")
+    helpers.end_labels(ax_seconds, [(target, f"reached by all:\n{target:.3f}", "0.4")])
+    ax_seconds.legend(loc="lower left", bbox_to_anchor=(1, 0))
+    study.save(
+        fig, "6.1.4_batch_size", "Dots: mean and 95% interval. Seconds: those of the stack over its number of networks."
+    )
+    rule = (
+        "best by mean validation accuracy; the target is the lowest validation loss that every seed of every batch "
+        "size reaches; seconds are those of the stack of all seeds divided by their number, on the machine of this run"
+    )
+    return Report(rows, headline, verdicts, rule)
+
+
+# ---------------------------------------------------------------------------- 6.2 the architecture
+
+
+def best_model(results: Results, study: Study) -> Report:
+    return one_of_seven(results, study, "best", "6.2.1.1")
+
+
+def worst_model(results: Results, study: Study) -> Report:
+    return one_of_seven(results, study, "worst", "6.2.1.2")
+
+
+def one_of_seven(results: Results, study: Study, which: str, section: str) -> Report:
+    rows = {label: scores(result) for label, result in results.items()} | study.reference_rows()
+    accuracy = {label: interval(rows[label]["validation", "accuracy"])[0] for label in results}
+    ranked = sorted(accuracy, key=accuracy.get)
+    pick = ranked[-1 if which == "best" else 0]
+    result = results[pick]
+    epochs = result["loss_train"].shape[1]
+    other = ranked[-2 if which == "best" else 1]
+    word, gap = compare(rows[other]["validation", "accuracy"], rows[pick]["validation", "accuracy"])
+    verdict = fit_verdict(result, study)
+    test = rows[pick]["test", "accuracy"].mean()
+    verdicts = [
+        f"{pick} is the {which} by validation accuracy, {show(rows[pick]['validation', 'accuracy'])}; its test "
+        f"accuracy is {show(rows[pick]['test', 'accuracy'])} {cite(rows, pick)}.",
+        f"Against the next one, {other}, its validation accuracy is {word} ({gap}) {cite(rows, other, pick)}.",
+        f"It {verdict} {cite(rows, pick)}.",
+        f"On test it is {100 * (study.neighbour('test') - test):.2f} points below the nearest neighbour "
+        f"{cite(rows, pick, 'nearest neighbour')}.",
+    ]
+    headline = f"The {which} of seven, (depth, width) = {pick}, {verdict.split(':')[0]}: test accuracy {test:.3f}"
+    fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
+    draw_scores(left, {label: results[label] for label in ranked})
+    left.axvspan(ranked.index(pick) - 0.4, ranked.index(pick) + 0.4, color="0.9", zorder=0)
+    helpers.end_labels(left, study.draw_references(left))
+    left.set(xlabel="(depth, width), in order of validation accuracy")
+    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handletextpad=0.1)
+    ends = draw_splits(right, result, "loss", epochs)
+    plain_log_ticks(right)
+    helpers.end_labels(right, ends)
+    right.set_title(f"loss of {pick}")
+    study.save(fig, f"{section}_{which}_model", "Dots: mean and 95% interval.")
+
+    replica = median_seed(result)
+    reached = at(result, "accuracy_test")[replica]
+    fig, ((ax,),) = helpers.figure(
+        f"What the {which} of seven, {pick}, predicts: test accuracy {reached:.3f}", size=(9.5, 11.5)
+    )
+    study.atlas.draw(ax, SEVEN[pick], result, epochs, replica)
+    study.save(
+        fig,
+        f"{section}_{which}_model_map",
+        f"Seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
+    )
+    return Report(rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}")
+
+
+def depth(results: Results, study: Study) -> Report:
+    return against(results, study, "depth", "hidden layers of width 16", "6.2.1.3_depth")
+
+
+def width(results: Results, study: Study) -> Report:
+    return against(results, study, "width", "units in each of 6 hidden layers", "6.2.1.4_width")
+
+
+def against(results: Results, study: Study, what: str, axis: str, name: str) -> Report:
+    rows = {label: scores(result) for label, result in results.items()} | study.reference_rows()
+    labels = list(results)
+    verdicts = []
+    for a, b in pairwise(labels):
+        word, gap = compare(rows[a]["validation", "accuracy"], rows[b]["validation", "accuracy"])
+        verdicts.append(f"From {a} to {b} the validation accuracy is {word} ({gap}) {cite(rows, a, b)}.")
+    for label in (labels[0], labels[-1]):
+        verdicts.append(f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}.")
+    means = {label: rows[label]["validation", "accuracy"].mean() for label in labels}
+    best = max(means, key=means.get)
+    test = {label: rows[label]["test", "accuracy"].mean() for label in labels}
+    headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[0]]:.3f} at {labels[0]}"
+    if best == labels[0]:
+        headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[-1]]:.3f} at {labels[-1]}"
+    fig, ((ax,),) = helpers.figure(headline)
+    draw_scores(ax, {label.removeprefix(f"{what} "): result for label, result in results.items()})
+    helpers.end_labels(ax, study.draw_references(ax))
+    ax.set_xlabel(axis)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+    study.save(fig, name, "Dots: mean and 95% interval.")
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
+
+
+def flow(result: dict, epoch: int = -1) -> tuple[str, str]:
+    """By FLOW_RULE, vanishing | exploding | even, and the facts behind it."""
+    gradient = result["gradient"][:, epoch - 1 if epoch > 0 else -1, :-1]  # (S, hidden layers)
+    first, last = np.median(gradient[:, 0]), np.median(gradient[:, -1])
+    facts = f"the mean absolute gradient is {first:.1e} in layer 0 and {last:.1e} in the last hidden layer (median)"
+    if not first > last / 1000:  # both are 0 where every unit of a layer is dead
+        return "vanishing", facts
+    return "exploding" if first > 1000 * last or first > 100 else "even", facts
+
+
+FLOW_RULE = (
+    "after the last epoch, mean absolute gradient of the weights, median over seeds: vanishing where layer 0 gets less "
+    "than 1/1000 of the last hidden layer's, or nothing; exploding where it gets more than 1000 times that, or more "
+    "than 100; even otherwise"
+)
+
+
+def marked_layers(result: dict) -> list[int]:
+    return [layer for layer in MARKED_LAYERS if layer < result["gradient"].shape[2] - 1]
+
+
+def flow_cells(result: dict) -> dict[tuple[str, str], np.ndarray]:
+    gradients = {("train", f"gradient_layer_{n}"): result["gradient"][:, -1, n] for n in marked_layers(result)}
+    return scores(result) | gradients
+
+
+def gradient_range(results: Results) -> LogNorm:
+    """Colours and heights for all positive gradients, means over seeds; an exact 0 lies outside."""
+    means = np.concatenate([result["gradient"][:, :, :-1].mean(axis=0).ravel() for result in results.values()])
+    means = means[np.isfinite(means) & (means > 0)].astype(float)
+    return LogNorm(means.min(), means.max())
+
+
+def draw_flow(top: plt.Axes, bottom: plt.Axes, result: dict, norm: LogNorm):
+    """Curves of the marked layers against the epoch; all hidden layers as a heat map. Returns (end labels, image)."""
+    gradient = result["gradient"][:, :, :-1].astype(float)  # (S, E, hidden layers)
+    count = gradient.shape[1]
+    zero = norm.vmin / 100  # where an exact 0 is drawn
+    labels = []
+    layers = marked_layers(result)
+    for layer, colour in zip(layers, colormaps["viridis"](np.linspace(0, 0.85, len(layers))), strict=True):
+        curves = np.maximum(gradient[:, :, layer], zero)
+        epochs = np.arange(1, count + 1)
+        top.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.7)
+        top.plot(epochs, np.maximum(gradient[:, :, layer].mean(axis=0), zero), color=colour, marker="o", markersize=3)
+        labels.append((max(gradient[:, -1, layer].mean(), zero), f"layer {layer}", colour))
+    top.set(yscale="log", xlabel="epoch", xlim=(0.5, count + 0.5), ylim=(zero / 3, norm.vmax * 10))
+    decades = np.arange(np.ceil(np.log10(norm.vmin)), np.log10(norm.vmax) + 1)
+    decades = decades[:: max(1, len(decades) // 6)]
+    top.set_yticks([zero, *10.0**decades], ["exactly 0", *(f"$10^{{{d:.0f}}}$" for d in decades)])
+    top.yaxis.set_minor_locator(plt.NullLocator())
+    image = bottom.imshow(
+        np.ma.masked_equal(gradient.mean(axis=0).T, 0),
+        aspect="auto",
+        norm=norm,
+        cmap=colormaps["magma"].with_extremes(bad="0.8"),
+        interpolation="nearest",
+        extent=(0.5, count + 0.5, gradient.shape[2] - 0.5, -0.5),
+    )
+    bottom.set(xlabel="epoch")
+    bottom.grid(False)
+    return labels, image
+
+
+FLOW_NOTE = (
+    "Gradients: mean over an epoch's batches; thick and heat map: mean over seeds, thin: each seed; grey: exactly 0."
+)
+
+
+def gradients(results: Results, study: Study) -> Report:
+    ((label, result),) = results.items()
+    rows = {label: flow_cells(result)} | study.reference_rows()
+    word, facts = flow(result)
+    start, first_facts = flow(result, 1)
+    zero = (result["gradient"][:, -1, :-1] == 0).mean(axis=1)
+    learned, gap = compare(rows["majority class"]["test", "accuracy"], rows[label]["test", "accuracy"])
+    verdicts = [
+        f"After the first epoch the gradient is {start}: {first_facts} {cite(rows, label)}.",
+        f"After the last epoch it is {word}: {facts} {cite(rows, label)}.",
+        f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0: "
+        f"behind a layer whose ReLUs are all off nothing comes back {cite(rows, label)}.",
+        f"Its test accuracy against the majority class is {learned} ({gap}) {cite(rows, label, 'majority class')}.",
+    ]
+    hidden = result["gradient"].shape[2] - 1
+    headline = f"{hidden} hidden layers: the gradient is {word}, {zero.mean():.0%} of the layers get exactly 0"
+    fig, ((left, right),) = helpers.figure(headline, 1, 2, (12, 5))
+    labels, image = draw_flow(left, right, result, gradient_range(results))
+    left.set_ylabel("mean absolute gradient of the weights")
+    helpers.end_labels(left, labels)
+    right.set_ylabel("hidden layer (0 is at the input)")
+    fig.colorbar(image, ax=right, label="mean absolute gradient of the weights")
+    study.save(fig, "6.2.1.5_gradients", FLOW_NOTE)
+    return Report(rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}")
+
+
+def remedy(results: Results, study: Study) -> Report:
+    rows = {label: flow_cells(result) for label, result in results.items()} | study.reference_rows()
+    plain = next(iter(results))
+    verdicts = []
+    for label, result in results.items():
+        word, facts = flow(result)
+        text = f"{label}: {word}, {facts}"
+        if label != plain:
+            change, gap = compare(rows[plain]["test", "accuracy"], rows[label]["test", "accuracy"])
+            text += f"; test accuracy against {plain} is {change} ({gap})"
+        lost = diverged(result, study, result["loss_train"].shape[1])
+        text += f"; diverged in {lost.sum()} of {len(lost)} seeds" if lost.any() else ""
+        verdicts.append(f"{text} {cite(rows, label)}.")
+    best = max(results, key=lambda label: rows[label]["validation", "accuracy"].mean())
+    test = {label: rows[label]["test", "accuracy"].mean() for label in results}
+    headline = f"Best remedy: {best}, test accuracy {test[best]:.2f} against {test[plain]:.2f} without"
+    verdicts.append(f"By validation accuracy the best is {best} {cite(rows, best)}.")
+
+    columns = len(results)
+    fig, axes = helpers.figure(headline, 2, columns, (3.1 * columns, 8), sharey="row")
+    norm = gradient_range(results)
+    for column, (label, result) in enumerate(results.items()):
+        labels, image = draw_flow(axes[0, column], axes[1, column], result, norm)
+        axes[0, column].set_title(f"{label}:\n{flow(result)[0]}")
+    helpers.end_labels(axes[0, -1], labels)
+    axes[0, 0].set_ylabel("mean absolute gradient of the weights")
+    axes[1, 0].set_ylabel("hidden layer (0 is at the input)")
+    fig.colorbar(image, ax=axes[1, :], label="mean absolute gradient")
+    study.save(fig, "6.2.1.6_remedy_gradients", FLOW_NOTE)
+
+    fig, ((ax,),) = helpers.figure(headline, size=(10.5, 5))
+    draw_scores(
+        ax, {label.replace(" + ", "\n+ ").replace(" init", "\ninit"): result for label, result in results.items()}
+    )
+    helpers.end_labels(ax, study.draw_references(ax))
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+    study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.")
+    return Report(
+        rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy"
+    )
+
+
+def implicit(results: Results, study: Study) -> Report:
+    last = {
+        label: min(r["loss_train"].shape[1], results["implicit"]["loss_train"].shape[1])
+        if label == "raw"
+        else r["loss_train"].shape[1]
+        for label, r in results.items()
+    }
+    rows = {label: scores(result, last[label]) for label, result in results.items()} | study.reference_rows()
+    verdicts = []
+    for a, b in (("raw", "implicit"), ("raw, one-cycle", "implicit, one-cycle")):
+        word, gap = compare(rows[a]["test", "accuracy"], rows[b]["test", "accuracy"])
+        verdicts.append(f"{b} against {a}: the test accuracy is {word} ({gap}) {cite(rows, a, b)}.")
+    verdicts += [f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in list(results)[1:]]
+    test = {label: rows[label]["test", "accuracy"].mean() for label in results}
+    headline = (
+        f"Same net, other inputs: {test['raw']:.3f} right from raw degrees, {test['implicit']:.3f} from their sines"
+    )
+
+    fig, axes = helpers.figure(headline, 1, 3, (15, 5), width_ratios=(1, 1, 1.2))
+    for ax, label in zip(axes[0], ("raw", "implicit"), strict=False):
+        ends = draw_splits(ax, results[label], "loss", last[label])
+        helpers.end_labels(ax, ends)
+        ax.set_title(f"loss, {label}")
+    low, high = zip(*(ax.get_ylim() for ax in axes[0, :2]), strict=True)
+    for ax in axes[0, :2]:
+        ax.set_ylim(min(low), max(high))
+        plain_log_ticks(ax)
+    draw_scores(
+        axes[0, 2],
+        {label.replace(", ", ",\n"): r for label, r in results.items()},
+        {label.replace(", ", ",\n"): epoch for label, epoch in last.items()},
+    )
+    helpers.end_labels(axes[0, 2], study.draw_references(axes[0, 2]))
+    axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+    study.save(fig, "6.2.1.7_implicit", "Dots: mean and 95% interval.")
+
+    fig, axes = helpers.figure(headline, 1, 2, (17, 10.5))
+    for ax, label in zip(axes[0], ("raw", "implicit"), strict=True):
+        replica = median_seed({"accuracy_validation": results[label]["accuracy_validation"][:, : last[label]]})
+        study.atlas.draw(ax, IMPLICIT[label], results[label], last[label], replica)
+        accuracy = at(results[label], "accuracy_test", last[label])[replica]
+        ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
+    study.save(fig, "6.2.1.7_implicit_map", "Seeds of median validation accuracy. Pale: no places near.")
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
+
+
+# ---------------------------------------------------------------------------- the study
+
+EXPERIMENTS = [
+    Experiment(
+        "6.1.1", "learning-rate", "the standard net with four constant learning rates", LEARNING_RATES, learning_rate
+    ),
+    Experiment("6.1.2", "epochs", "the standard net for 100 epochs", {"standard": STANDARD}, epochs),
+    Experiment("6.1.3", "batch-norm", "with and without batch normalisation", BATCH_NORM, batch_norm),
+    Experiment("6.1.4", "batch-size", "accuracy, speed and stability of four batch sizes", BATCH_SIZES, batch_size),
+    Experiment("6.2.1.1", "best-model", "the best of seven depths and widths, and its map", SEVEN, best_model),
+    Experiment("6.2.1.2", "worst-model", "the worst of the seven, and its map", SEVEN, worst_model),
+    Experiment("6.2.1.3", "depth", "accuracy against depth at width 16", DEPTHS, depth),
+    Experiment("6.2.1.4", "width", "accuracy against width at depth 6", WIDTHS, width),
+    Experiment("6.2.1.5", "gradients", "the gradient in each of 100 hidden layers", PLAIN, gradients),
+    Experiment("6.2.1.6", "remedy", "the same with residuals, batch norm, better initialisation", REMEDIES, remedy),
+    Experiment("6.2.1.7", "implicit", "sines of the coordinates against the coordinates", IMPLICIT, implicit),
+]
+TRAINING_CODE = (
+    Residual,
+    mlp,
+    ReplicaBatchNorm,
+    Replicas,
+    replicas,
+    represent,
+    replica_loss,
+    logits_in_blocks,
+    evaluate,
+    helpers.train_epoch,
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv)
+    helpers.check_out(arguments.out, "NN_tutorial")
+    places = helpers.load_places(arguments.data)
+    seeds = range(min(arguments.seeds, 2) if arguments.quick else arguments.seeds)
+    if arguments.quick:
+        places = places.head(3000)
+    shrink = quick if arguments.quick else lambda config: config
+
+    # One run per configuration, whichever experiments need it; its file is named after the first that does.
+    names: dict[Config, str] = {}
+    for experiment in arguments.experiments:
+        for label, config in experiment.configs.items():
+            names.setdefault(shrink(config), f"{experiment.name}-{label}".replace(" ", "_").replace(",", ""))
+    rows = len(places.y["train"])
+    runs = [Run(name, train, config, cost(config, len(seeds), rows), TRAINING_CODE) for config, name in names.items()]
+    runs.append(Run("references", fit_references, References(), 9.0 * len(seeds)))
+    context = {"data": places.fingerprint(), "seeds": list(seeds), "device": arguments.device}
+    finished = helpers.finish_runs(
+        runs,
+        (places, seeds, arguments.device),
+        context,
+        arguments.out / "runs" / "NN_tutorial",
+        arguments.jobs,
+        arguments.fresh,
+    )
+
+    study = Study(places, seeds, arguments.out, arguments.quick, finished["references"])
+    reports = {}
+    for experiment in arguments.experiments:
+        results = {label: finished[names[shrink(config)]] for label, config in experiment.configs.items()}
+        reports[experiment.section] = report = experiment.report(results, study)
+        print(f"\n{experiment.section} {experiment.name}: {helpers.describe(report)}", flush=True)
+    helpers.save_reports(arguments.out, "NN_tutorial", arguments.experiments, reports)
+    print(f"\nFigures, NN_tutorial.csv, NN_tutorial.seconds.csv and NN_tutorial.md are in {arguments.out}.")
+
+
+if __name__ == "__main__":
+    sys.exit(helpers.run_script(main))

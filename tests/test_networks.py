@@ -1,0 +1,157 @@
+"""The stack of networks against ordinary ones, and what training returns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import NN_tutorial
+from helpers import Places
+from NN_tutorial import Config, mlp, replica_loss, replicas, represent, train
+
+ARCHITECTURES = {
+    "standard": Config(),
+    "one layer": Config(depth=1),
+    "batch norm": Config(depth=3, batch_norm=True),
+    "he": Config(depth=3, init="he"),
+    "residual": Config(depth=4, residual=True),
+    "residual batch norm": Config(depth=4, residual=True, batch_norm=True),
+    "rezero": Config(depth=4, residual=True, init="rezero"),
+}
+SEEDS = range(3)
+CLASSES = 5
+
+
+@pytest.fixture(scope="module")
+def batches():
+    generator = torch.Generator().manual_seed(7)
+    inputs = 10 * torch.randn(25, len(SEEDS), 32, 2, generator=generator, dtype=torch.float64)
+    targets = torch.randint(CLASSES, (25, len(SEEDS), 32), generator=generator)
+    return list(zip(inputs, targets, strict=True))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_replicas_equal_ordinary_networks_trained_one_by_one(name, batches):
+    # In float64, as Adam makes full steps out of the rounding errors that are the gradient of a bias before batch norm.
+    config = ARCHITECTURES[name]
+    stack = replicas(config, SEEDS, 2, CLASSES).double()
+    optimizer = torch.optim.Adam(stack.parameters(), lr=1e-2, fused=True)
+    stack_losses = []
+    for inputs, targets in batches:
+        optimizer.zero_grad()
+        loss = replica_loss(stack(inputs), targets)
+        loss.sum().backward()
+        optimizer.step()
+        stack_losses.append(loss.detach())
+    stack.eval()
+    with torch.no_grad():
+        stack_logits = stack(batches[0][0])
+
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        model = mlp(config, 2, CLASSES).double()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for step, (inputs, targets) in enumerate(batches):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(inputs[seed]), targets[seed])
+            loss.backward()
+            optimizer.step()
+            torch.testing.assert_close(stack_losses[step][seed], loss.detach(), rtol=1e-8, atol=1e-8)
+        model.eval()  # now the running statistics count
+        with torch.no_grad():
+            torch.testing.assert_close(stack_logits[seed], model(batches[0][0][seed]), rtol=1e-6, atol=1e-6)
+
+
+def parameters(model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_parameter_counts():
+    assert parameters(mlp(Config(), 2, 35)) == (2 * 16 + 16) + 5 * (16 * 16 + 16) + (16 * 35 + 35)
+    assert parameters(replicas(Config(), range(4), 2, 35)) == 4 * parameters(mlp(Config(), 2, 35))
+    deep = mlp(NN_tutorial.DEEP, 2, 35)
+    linear = [module for module in deep.modules() if isinstance(module, torch.nn.Linear)]
+    assert len({id(module.weight) for module in linear}) == 101  # 100 different layers and the head
+    assert parameters(mlp(replace(Config(), batch_norm=True), 2, 35)) == parameters(mlp(Config(), 2, 35)) + 6 * 2 * 16
+
+
+def test_implicit_representation():
+    x = torch.tensor([[3.0, 50.0], [-7.0, 40.0]])
+    expected = [[np.sin(a / 10 * v) for a in range(1, 11) for v in row] for row in x.tolist()]
+    torch.testing.assert_close(represent(x, "implicit"), torch.tensor(expected, dtype=torch.float32))
+    assert represent(x, "raw") is x
+
+
+@pytest.fixture(scope="module")
+def quadrants() -> Places:
+    """Four countries that meet in one point: easy, and known."""
+    generator = np.random.default_rng(0)
+    x = {split: generator.uniform(-10, 10, (n, 2)).astype(np.float32)
+         for split, n in (("train", 1000), ("validation", 300), ("test", 300))}  # fmt: skip
+    y = {split: (2 * (points[:, 0] > 0) + (points[:, 1] > 0)).astype(np.int64) for split, points in x.items()}
+    return Places(x, y, ["SW", "NW", "SE", "NE"])
+
+
+def run(config: Config, places: Places, seeds: range = SEEDS) -> dict[str, np.ndarray]:
+    return train(config, places, seeds, "cpu", lambda fraction: None)
+
+
+def test_training_learns_and_returns_every_curve(quadrants):
+    config = Config(depth=2, lr=1e-2, batch_size=64, epochs=20, checks=3, keep=(2,))
+    result = run(config, quadrants)
+    for metric in ("loss", "accuracy"):
+        for split in ("train", "validation", "test"):
+            assert result[f"{metric}_{split}"].shape == (3, 20)
+    assert (result["accuracy_test"][:, -1] > 0.95).all()
+    assert (result["loss_train"][:, -1] < result["loss_train"][:, 0]).all()
+    assert result["updates"] == 1000 // 64
+    assert result["check_loss"].shape == (3, 60)
+    assert result["check_updates"].tolist()[-1] == 20 * (1000 // 64)
+    np.testing.assert_allclose(result["check_loss"][:, 2::3], result["loss_validation"], rtol=1e-5)
+    assert (np.diff(result["check_seconds"]) > 0).all()
+    assert {"2.weight.0", "20.weight.0"} <= set(result)
+
+
+def test_seeds_differ_and_repeat(quadrants):
+    config = Config(epochs=2, batch_size=100)
+    first, second = run(config, quadrants), run(config, quadrants)
+    assert len(set(first["loss_train"][:, -1])) == 3
+    for name in first:
+        if "seconds" not in name:
+            np.testing.assert_array_equal(first[name], second[name])
+    alone = run(config, quadrants, range(1, 2))  # a seed means the same network in any company
+    np.testing.assert_allclose(alone["loss_train"][0], first["loss_train"][1], rtol=1e-3)
+
+
+def test_the_gradient_is_the_mean_over_batches_of_the_mean_absolute_weight_gradient(quadrants):
+    result = run(Config(depth=3, width=4, batch_size=1000, epochs=1, gradients=True), quadrants)
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        model = mlp(Config(depth=3, width=4), 2, 4)
+        x, y = torch.from_numpy(quadrants.x["train"]), torch.from_numpy(quadrants.y["train"])
+        F.cross_entropy(model(x), y).backward()
+        expected = [m.weight.grad.abs().mean().item() for m in model.modules() if isinstance(m, torch.nn.Linear)]
+        np.testing.assert_allclose(result["gradient"][seed, 0], expected, rtol=1e-4)
+
+
+def test_a_batch_larger_than_the_data_is_the_data(quadrants):
+    assert run(Config(batch_size=4096, epochs=1, checks=5), quadrants)["updates"] == 1
+
+
+def test_one_cycle_ends_where_constant_is_still_moving(quadrants):
+    def last_step(schedule: str) -> float:
+        result = run(Config(depth=1, lr=0.05, schedule=schedule, epochs=8, keep=(7,)), quadrants)
+        return float(np.abs(result["8.weight.0"] - result["7.weight.0"]).max())
+
+    assert last_step("one-cycle") < last_step("constant") / 5
+
+
+def test_references_on_known_data(quadrants):
+    arrays = NN_tutorial.fit_references(NN_tutorial.References(10), quadrants, SEEDS, "cpu", lambda fraction: None)
+    counts = np.bincount(quadrants.y["train"])
+    assert arrays["majority class.train"] == pytest.approx(counts.max() / counts.sum())
+    assert arrays["nearest neighbour.train"] == 1.0
+    assert arrays["random forest.test"].shape == (3,)
+    assert (arrays["random forest.test"] > 0.95).all()

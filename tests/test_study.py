@@ -1,0 +1,326 @@
+"""The script as a user runs it: what it writes, what it keeps, how it stops, how it fails."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+import helpers
+import NN_tutorial
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = ["6.1.1", "6.1.2", "6.1.3", "6.1.4", *(f"6.2.1.{number}" for number in range(1, 8))]
+FIGURES = {
+    "6.1.1_learning_rate", "6.1.2_epochs", "6.1.3_batch_norm", "6.1.4_batch_size",
+    "6.2.1.1_best_model", "6.2.1.1_best_model_map", "6.2.1.2_worst_model", "6.2.1.2_worst_model_map",
+    "6.2.1.3_depth", "6.2.1.4_width", "6.2.1.5_gradients", "6.2.1.6_remedy_accuracy", "6.2.1.6_remedy_gradients",
+    "6.2.1.7_implicit", "6.2.1.7_implicit_map",
+}  # fmt: skip
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, str(ROOT / "NN_tutorial.py"), *map(str, arguments)]
+
+
+def script(*arguments, cwd=None) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment, timeout=280)
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """One run of everything on a tiny budget, from another folder."""
+    out = tmp_path_factory.mktemp("quick")
+    return out, script("--quick", "--out", out, cwd=out)
+
+
+def test_everything_is_written(quick):
+    out, process = quick
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""  # no warnings, and no progress bar off a terminal
+    assert {path.stem for path in out.glob("*.png")} == FIGURES
+    for path in out.glob("*.png"):
+        picture = imread(path)
+        assert min(picture.shape[:2]) > 600
+        assert picture[..., :3].std() > 0.01  # something is drawn
+    assert len(list((out / "runs" / "NN_tutorial").glob("*.npz"))) == 25
+
+
+def test_the_table_is_tidy(quick):
+    out, _ = quick
+    table = pd.read_csv(out / "NN_tutorial.csv", dtype={"section": str})
+    assert list(table.columns) == helpers.COLUMNS
+    assert list(dict.fromkeys(table["section"])) == SECTIONS
+    assert set(table["split"]) == set(helpers.SPLITS)
+    assert not table.duplicated(["section", "run", "seed", "split", "metric"]).any()
+    accuracy = table[table["metric"] == "accuracy"]["value"]
+    assert accuracy.between(0, 1).all()
+    assert not table["metric"].str.contains("seconds").any()
+    for section in ("6.1.3", "6.1.4", "6.2.1.1", "6.2.1.3", "6.2.1.4", "6.2.1.6", "6.2.1.7"):
+        runs = set(table[table["section"] == section]["run"])
+        assert {"majority class", "nearest neighbour", "random forest"} <= runs
+    seconds = pd.read_csv(out / "NN_tutorial.seconds.csv")
+    assert list(seconds.columns) == helpers.COLUMNS
+    assert (seconds["value"] > 0).all()
+
+
+def test_a_run_that_several_experiments_need_is_the_same_run(quick):
+    table = pd.read_csv(quick[0] / "NN_tutorial.csv", dtype={"section": str}).set_index(["section", "run"])
+    assert (
+        table.loc[("6.1.1", "lr 0.001")].values.tolist()[:6]
+        == table.loc[("6.1.3", "without batch norm")].values.tolist()[:6]
+    )
+    assert table.loc[("6.2.1.3", "depth 6")].equals(table.loc[("6.2.1.4", "width 16")])
+
+
+def test_the_report_is_printed_and_saved(quick):
+    out, process = quick
+    page = (out / "NN_tutorial.md").read_text()
+    assert re.findall(r"^## (\S+)", page, re.MULTILINE) == SECTIONS
+    assert page.count("\nRule: ") == len(SECTIONS)
+    for verdict in re.findall(r"^- .*", page, re.MULTILINE):
+        assert verdict in process.stdout
+        assert re.search(r"\(rows? \d", verdict), f"cites no row: {verdict}"
+
+
+def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
+    out, _ = quick
+    names = ["NN_tutorial.csv", "NN_tutorial.md", "6.1.1_learning_rate.png", "6.2.1.1_best_model_map.png"]
+    before = {name: (out / name).read_bytes() for name in names}
+    process = script("--quick", "--out", out)
+    assert "0 to do" in process.stdout
+    assert {name: (out / name).read_bytes() for name in names} == before
+
+
+def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
+    out = tmp_path / "plots"
+    full = quick[0]
+    out.mkdir()
+    for name in ("NN_tutorial.csv", "NN_tutorial.seconds.csv", "NN_tutorial.md"):
+        (out / name).write_bytes((full / name).read_bytes())
+    process = script("learning-rate", "depth", "--seeds", 1, "--quick", "--jobs", 1, "--out", out)
+    assert process.returncode == 0, process.stderr
+    assert {path.stem for path in out.glob("*.png")} == {"6.1.1_learning_rate", "6.2.1.3_depth"}
+    old, new = (pd.read_csv(folder / "NN_tutorial.csv", dtype={"section": str}) for folder in (full, out))
+    assert list(dict.fromkeys(new["section"])) == SECTIONS
+    assert set(new[new["section"].isin(["6.1.1", "6.2.1.3"])]["seed"]) == {0}
+    rest = ~new["section"].isin(["6.1.1", "6.2.1.3"])
+    assert (
+        new[rest].reset_index(drop=True).equals(old[~old["section"].isin(["6.1.1", "6.2.1.3"])].reset_index(drop=True))
+    )
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_table(quick, tmp_path):
+    kept = tmp_path / "runs" / "NN_tutorial"
+    process = subprocess.Popen(command("--quick", "--out", tmp_path), stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list(kept.glob("*.npz"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in kept.glob("*.npz")}
+    assert 5 <= len(done) < 25
+    assert not (tmp_path / "NN_tutorial.csv").exists()
+    again = script("--quick", "--out", tmp_path)
+    assert f"{len(done)} kept" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert (tmp_path / "NN_tutorial.csv").read_bytes() == (quick[0] / "NN_tutorial.csv").read_bytes()
+    assert not list(kept.glob("*.tmp"))
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path):
+    kept = tmp_path / "runs" / "NN_tutorial"
+    process = subprocess.Popen(
+        command("--quick", "--out", tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(kept.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1].startswith("stopped: ")
+    assert "Traceback" not in errors
+
+
+def test_damaged_and_foreign_runs_are_done_again(tmp_path):
+    arguments = ("width", "--quick", "--seeds", 1, "--jobs", 1, "--out", tmp_path)
+    script(*arguments)
+    before = (tmp_path / "NN_tutorial.csv").read_bytes()
+    next((tmp_path / "runs" / "NN_tutorial").glob("width*.npz")).write_bytes(b"half a file")
+    assert "1 to do" in script(*arguments).stdout
+    assert "5 to do" in script(*arguments[:3], 2, *arguments[4:]).stdout  # other seeds are other runs
+    assert "0 to do" in script(*arguments).stdout
+    assert (tmp_path / "NN_tutorial.csv").read_bytes() == before
+    assert "5 to do" in script(*arguments, "--fresh").stdout
+    assert (tmp_path / "NN_tutorial.csv").read_bytes() == before
+
+
+def test_other_peoples_files_work_unchanged(tmp_path):
+    generator = np.random.default_rng(3)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for split, rows in {"train": 400, "validation": 80, "test": 80}.items():
+        places = pd.DataFrame(generator.uniform((100, -40), (150, -10), (rows, 2)), columns=["long", "lat"])
+        places["country"] = 7 * (places["long"] > 125) + 2 * (places["lat"] > -25) + 1
+        places.to_csv(folder / f"{split}.csv")  # with the unnamed index
+    process = script("--data", folder, "--out", tmp_path / "out", "--quick", "--seeds", 1)
+    assert process.returncode == 0, process.stderr
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == FIGURES
+
+
+USAGE = {
+    "unknown experiment": (["learning-rates"], "unknown experiment 'learning-rates'"),
+    "unknown option": (["--sedes", "2"], "unrecognized arguments"),
+    "no seeds": (["--seeds", "0"], "must be at least 1"),
+    "text for seeds": (["--seeds", "many"], "invalid whole number value"),
+    "unknown device": (["--device", "tpu"], "invalid choice"),
+    "no such folder": (["--data", "nowhere"], "no such folder, nowhere"),
+    "a file for a folder": (["--out", str(ROOT / "README.md")], "can't write"),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_bad_usage_ends_with_one_line_and_exit_code_2(case, capsys):
+    arguments, what = USAGE[case]
+    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+, [^\n]+, [^\n]+\n", line)
+    assert what in line
+
+
+def test_results_that_are_not_ours_are_not_overwritten(tmp_path, capsys):
+    (tmp_path / "NN_tutorial.csv").write_text("my,own,table\n1,2,3\n")
+    assert helpers.run_script(lambda: NN_tutorial.main(["--out", str(tmp_path)])) == 2
+    assert "is not a table of results" in capsys.readouterr().err
+    assert (tmp_path / "NN_tutorial.csv").read_text() == "my,own,table\n1,2,3\n"
+
+
+def test_list_names_all_experiments():
+    process = script("--list")
+    assert process.returncode == 0
+    assert [line.split()[:2] for line in process.stdout.splitlines()] == [
+        [experiment.section, experiment.name] for experiment in NN_tutorial.EXPERIMENTS
+    ]
+    assert [experiment.section for experiment in NN_tutorial.EXPERIMENTS] == SECTIONS
+
+
+def test_every_command_of_the_readme_parses():
+    text = (ROOT / "README.md").read_text() + NN_tutorial.__doc__
+    commands = [shlex.split(line, comments=True) for line in re.findall(r"python NN_tutorial\.py[^\n`|&]*", text)]
+    assert len(commands) > 5
+    for words in commands:
+        arguments = [word for word in re.split(r"\s{2,}", " ".join(words[2:]))[0].split() if word]
+        if "--list" not in arguments:
+            helpers.parse_arguments("", NN_tutorial.EXPERIMENTS, arguments)
+
+
+# ------------------------------------------------------------------ rules, on numbers whose verdict is known
+
+
+def test_interval_is_students():
+    mean, half = helpers.interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert mean == 3
+    assert half == pytest.approx(2.776445 * np.sqrt(2.5 / 5), rel=1e-6)
+    assert np.isnan(helpers.interval(np.array([1.0]))[1])
+
+
+def test_compare():
+    low, high = np.array([0.90, 0.91, 0.92]), np.array([0.95, 0.96, 0.97])
+    assert NN_tutorial.compare(low, high)[0] == "higher"
+    assert NN_tutorial.compare(high, low)[0] == "lower"
+    assert NN_tutorial.compare(low, np.array([0.85, 0.92, 0.99]))[0] == "not clearly different"
+    assert NN_tutorial.compare(low, low)[0] == "the same"
+    assert NN_tutorial.compare(np.array([0.5]), high)[0] == "higher"
+
+
+def study(tmp_path) -> NN_tutorial.Study:
+    y = {split: np.array([0, 0, 1, 1]) for split in helpers.SPLITS}
+    places = helpers.Places({split: np.zeros((4, 2), np.float32) for split in y}, y, ["a", "b"])
+    return NN_tutorial.Study(places, range(2), tmp_path, False, {"nearest neighbour.validation": np.array([0.99])})
+
+
+def losses(train, validation, accuracy_train=0.98, accuracy_validation=0.98) -> dict:
+    two = {"loss_train": train, "loss_validation": validation}
+    result = {name: np.tile(np.array(values, float), (2, 1)) for name, values in two.items()}
+    result["accuracy_train"] = np.full((2, len(train)), accuracy_train)
+    result["accuracy_validation"] = np.full((2, len(train)), accuracy_validation)
+    return result
+
+
+def test_fit_verdict(tmp_path):
+    def verdict(*arguments) -> str:
+        return NN_tutorial.fit_verdict(losses(*arguments), study(tmp_path)).split(":")[0]
+
+    assert verdict([3, 2, 1], [3, 2, 1]) == "neither over- nor under-fits"
+    assert verdict([3, 2, 1], [3, 2, 2.2]) == "over-fits"
+    assert verdict([3, 2, 2.2], [3, 2, 2.2]) == "neither over- nor under-fits"  # both rise: noise, not over-fitting
+    assert verdict([3, 2, 1], [3, 2, 1], 0.99, 0.97) == "over-fits"
+    assert verdict([3, 2, 1], [3, 2, 1], 0.90, 0.90) == "under-fits"
+    assert verdict([3, 2, 1], [3, 2, 1], 0.90, 0.80) == "over-fits and under-fits at once"
+
+
+def test_diverged(tmp_path):
+    where = study(tmp_path)
+    assert where.prior_loss == pytest.approx(np.log(2))
+    assert not NN_tutorial.diverged(losses([0.9, 0.8, 0.6], [0.9, 0.8, 0.6]), where, 3).any()
+    assert NN_tutorial.diverged(losses([0.9, 0.8, 0.9], [0.9, 0.8, 0.9]), where, 3).all()
+    assert not NN_tutorial.diverged(losses([0.9, 0.85, 0.8], [0.9, 0.85, 0.8]), where, 3).any()  # slow, but falling
+    assert NN_tutorial.diverged(losses([0.9, np.nan, 0.1], [0.9, 0.5, 0.1]), where, 3).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "word"),
+    [
+        (1e-9, 1e-2, "vanishing"),
+        (0, 0, "vanishing"),
+        (1e-2, 1e-2, "even"),
+        (20, 1e-3, "exploding"),
+        (1e5, 1e5, "exploding"),
+    ],
+)
+def test_flow(first, last, word):
+    gradient = np.full((2, 3, 5), 1.0)
+    gradient[:, -1, 0], gradient[:, -1, 3] = first, last  # layer 4 is the head
+    assert NN_tutorial.flow({"gradient": gradient})[0] == word
+
+
+def test_neighbouring_countries_differ_in_colour():
+    places = helpers.load_places(ROOT / "data")
+    atlas = NN_tutorial.Atlas(places)
+    assert atlas.CELLS >= 400
+    colour = dict(zip(places.countries, map(tuple, atlas.colours), strict=True))
+    for a, b in [
+        ("France", "Germany"), ("France", "Spain"), ("France", "Italy"), ("France", "Belgium"), ("Spain", "Portugal"),
+        ("Germany", "Poland"), ("Germany", "Austria"), ("Germany", "The Netherlands"), ("Austria", "Hungary"),
+        ("Norway", "Sweden"), ("Sweden", "Finland"), ("Finland", "Russia"), ("Ukraine", "Russia"),
+        ("Romania", "Hungary"), ("Romania", "Bulgaria"), ("Greece", "Albania"), ("Serbia", "Croatia"),
+        ("Latvia", "Lithuania"), ("Latvia", "Estonia"), ("Ireland", "United Kingdom"), ("Luxembourg", "Belgium"),
+    ]:  # fmt: skip
+        assert colour[a] != colour[b], f"{a} and {b}"
+    assert atlas.aspect == pytest.approx(1 / np.cos(np.radians(52.9)), rel=0.02)
+
+
+def test_a_diverged_run_is_drawn_and_marked(tmp_path):
+    two = losses([0.9, np.nan, np.nan], [0.9, np.inf, np.nan])
+    two |= {name.replace("train", "test"): values for name, values in two.items() if "train" in name}
+    fine = losses([0.9, 0.5, 0.1], [0.9, 0.5, 0.1])
+    fine |= {name.replace("train", "test"): values for name, values in fine.items() if "train" in name}
+    names = list(NN_tutorial.LEARNING_RATES)
+    report = NN_tutorial.learning_rate({names[0]: two, **dict.fromkeys(names[1:], fine)}, study(tmp_path))
+    assert (tmp_path / "6.1.1_learning_rate.png").exists()
+    assert "diverged in 2 of 2 seeds" in report.verdicts[0]
+    assert report.rows[names[0]]["train", "diverged"].tolist() == [1, 1]
