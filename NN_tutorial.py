@@ -233,6 +233,13 @@ def logits_in_blocks(model: Replicas, x: torch.Tensor) -> Iterator[torch.Tensor]
             yield model(block.expand(n, *block.shape))
 
 
+def judged(places: Places) -> Places:
+    """What losses and accuracies are taken on: all of validation and test, and as many places of train, drawn once."""
+    rows = np.random.default_rng(0).permutation(len(places.y["train"]))[: len(places.y["validation"])]
+    train_part = {"train": places.x["train"][rows]}, {"train": places.y["train"][rows]}
+    return Places(places.x | train_part[0], places.y | train_part[1], places.countries)
+
+
 def evaluate(model: Replicas, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Mean cross-entropy (nats) and accuracy of each network on all of (n, in), (n,): two arrays (N,)."""
     n = len(model.weight[0])
@@ -251,17 +258,22 @@ def train(
 
     The incomplete last batch of an epoch is dropped; shuffling makes it other places each time.
     Returns arrays, with S seeds, E epochs, K validation checks, L layers:
-      loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the whole split;
+      loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `judged`;
       batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
       seconds (E,), of training, by the whole stack, so far; updates (), the updates per epoch;
       check_loss (S, K), check_updates (K,), check_seconds (K,): the same on the way;
       gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
       EPOCH.NAME, the parameters after the last and the `keep` epochs.
     """
-    x = {split: represent(torch.tensor(places.x[split], device=device), config.features) for split in SPLITS}
-    y = {split: torch.tensor(places.y[split], device=device) for split in SPLITS}
-    model = replicas(config, seeds, x["train"].shape[1], len(places.countries)).to(device)
-    rows = len(y["train"])
+
+    def tensors(source: Places, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = (torch.tensor(values[split], device=device) for values in (source.x, source.y))
+        return represent(x, config.features), y
+
+    x, y = tensors(places, "train")  # (rows, in), (rows,)
+    judges = {split: tensors(judged(places), split) for split in SPLITS}
+    model = replicas(config, seeds, x.shape[1], len(places.countries)).to(device)
+    rows = len(y)
     size = min(config.batch_size, rows)
     updates = rows // size
     checks = min(config.checks, updates)
@@ -278,7 +290,7 @@ def train(
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         order = torch.stack([torch.randperm(rows, generator=shuffle) for shuffle in shuffles]).to(device)
-        inputs, targets = x["train"][order], y["train"][order]  # (S, rows, in), (S, rows)
+        inputs, targets = x[order], y[order]  # (S, rows, in), (S, rows)
         batches = ((inputs[:, i : i + size], targets[:, i : i + size]) for i in range(0, updates * size, size))
         gradient = torch.zeros(len(seeds), len(model.weight), device=device)
 
@@ -301,13 +313,13 @@ def train(
             )
             clock += time.perf_counter() - started
             curves["check_seconds"].append(clock)
-            curves["check_loss"].append(evaluate(model, x["validation"], y["validation"])[0])
+            curves["check_loss"].append(evaluate(model, *judges["validation"])[0])
             progress((epoch - 1 + (check + 1) / checks) / config.epochs)
             started = time.perf_counter()
         curves["seconds"].append(clock)
         curves["batch_loss_std"].append(torch.cat(losses).std(dim=0, correction=0).numpy())
         for split in SPLITS:
-            loss, accuracy = evaluate(model, x[split], y[split])
+            loss, accuracy = evaluate(model, *judges[split])
             curves[f"loss_{split}"].append(loss)
             curves[f"accuracy_{split}"].append(accuracy)
         if config.gradients:
@@ -329,6 +341,7 @@ def fit_references(
     config: References, places: Places, seeds: range, device: str, progress: Callable[[float], None]
 ) -> dict[str, np.ndarray]:
     """Accuracies {"NAME.SPLIT": (seeds,)}; one value for the two classifiers that have nothing random in them."""
+    judges = judged(places)
     models = {"majority class": [DummyClassifier()], "nearest neighbour": [KNeighborsClassifier(1)]}
     models["random forest"] = [RandomForestClassifier(config.trees, random_state=seed) for seed in seeds]
     arrays = {}
@@ -336,7 +349,7 @@ def fit_references(
         scores = []
         for number, model in enumerate(classifiers, 1):
             model.fit(places.x["train"], places.y["train"])
-            scores.append([model.score(places.x[split], places.y[split]) for split in SPLITS])
+            scores.append([model.score(judges.x[split], judges.y[split]) for split in SPLITS])
             progress(number / (len(classifiers) + 1) if name == "random forest" else 0.01)
         arrays |= {f"{name}.{split}": score for split, score in zip(SPLITS, np.transpose(scores), strict=True)}
     return arrays
@@ -362,9 +375,9 @@ class Study:
     is_quick: bool
     reference: dict[str, np.ndarray]  # what fit_references returns
 
-    def save(self, fig: plt.Figure, name: str, note: str = "") -> None:
+    def save(self, fig: plt.Figure, name: str, note: str = "", curves: bool = True) -> None:
         n = len(self.seeds)
-        seeds = f"{n} seeds: lines are medians, bands smallest to largest." if n > 1 else "1 seed."
+        seeds = f"{n} seeds" + (": lines are medians, bands smallest to largest." if curves and n > 1 else ".")
         warning = "QUICK RUN, NOT A RESULT. " if self.is_quick else ""
         helpers.save_figure(fig, self.out / f"{name}.png", f"{warning}{seeds} {note}")
 
@@ -693,9 +706,8 @@ def epochs(results: Results, study: Study) -> Report:
         ax.annotate(
             f"epoch {epoch}\n{curve[epoch - 1]:.3f}",
             (epoch, curve[epoch - 1]),
-            xytext=(5, 9) if epoch < last else (-5, -12),
+            xytext=(5, 9) if epoch < last else (4, 12),
             ha="left" if epoch < last else "right",
-            va="bottom" if epoch < last else "top",
             textcoords="offset points",
             fontsize="small",
         )
@@ -874,7 +886,8 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     study.save(
         fig,
         f"{section}_{which}_model_map",
-        f"Seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
+        f"Drawn: seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
+        curves=False,
     )
     return Report(rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}")
 
@@ -907,7 +920,7 @@ def against(results: Results, study: Study, what: str, axis: str, name: str) -> 
     helpers.end_labels(ax, study.draw_references(ax))
     ax.set_xlabel(axis)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    study.save(fig, name, "Dots: mean and 95% interval.")
+    study.save(fig, name, "Dots: mean and 95% interval.", curves=False)
     return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
 
 
@@ -995,14 +1008,14 @@ def gradients(results: Results, study: Study) -> Report:
         f"Its test accuracy against the majority class is {learned} ({gap}) {cite(rows, label, 'majority class')}.",
     ]
     hidden = result["gradient"].shape[2] - 1
-    headline = f"{hidden} hidden layers: the gradient is {word}, {zero.mean():.0%} of the layers get exactly 0"
+    headline = f"{hidden} hidden layers: {word} gradient, exactly 0 in {zero.mean():.0%} of the layers"
     fig, ((left, right),) = helpers.figure(headline, 1, 2, (12, 5))
     labels, image = draw_flow(left, right, result, gradient_range(results))
     left.set_ylabel("mean absolute gradient of the weights")
     helpers.end_labels(left, labels)
     right.set_ylabel("hidden layer (0 is at the input)")
     fig.colorbar(image, ax=right, label="mean absolute gradient of the weights")
-    study.save(fig, "6.2.1.5_gradients", FLOW_NOTE)
+    study.save(fig, "6.2.1.5_gradients", FLOW_NOTE, curves=False)
     return Report(rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}")
 
 
@@ -1034,7 +1047,7 @@ def remedy(results: Results, study: Study) -> Report:
     axes[0, 0].set_ylabel("mean absolute gradient of the weights")
     axes[1, 0].set_ylabel("hidden layer (0 is at the input)")
     fig.colorbar(image, ax=axes[1, :], label="mean absolute gradient")
-    study.save(fig, "6.2.1.6_remedy_gradients", FLOW_NOTE)
+    study.save(fig, "6.2.1.6_remedy_gradients", FLOW_NOTE, curves=False)
 
     fig, ((ax,),) = helpers.figure(headline, size=(10.5, 5))
     draw_scores(
@@ -1042,7 +1055,7 @@ def remedy(results: Results, study: Study) -> Report:
     )
     helpers.end_labels(ax, study.draw_references(ax))
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.")
+    study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.", curves=False)
     return Report(
         rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy"
     )
@@ -1084,13 +1097,16 @@ def implicit(results: Results, study: Study) -> Report:
     axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.7_implicit", "Dots: mean and 95% interval.")
 
-    fig, axes = helpers.figure(headline, 1, 2, (17, 10.5))
+    fig, axes = helpers.figure(headline, 1, 2, (17, 11.5))
+    fig.set_layout_engine("compressed")
     for ax, label in zip(axes[0], ("raw", "implicit"), strict=True):
         replica = median_seed({"accuracy_validation": results[label]["accuracy_validation"][:, : last[label]]})
         study.atlas.draw(ax, IMPLICIT[label], results[label], last[label], replica)
         accuracy = at(results[label], "accuracy_test", last[label])[replica]
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
-    study.save(fig, "6.2.1.7_implicit_map", "Seeds of median validation accuracy. Pale: no places near.")
+    study.save(
+        fig, "6.2.1.7_implicit_map", "Drawn: those of median validation accuracy. Pale: no places near.", curves=False
+    )
     return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
 
 
@@ -1118,6 +1134,7 @@ TRAINING_CODE = (
     Replicas,
     replicas,
     represent,
+    judged,
     replica_loss,
     logits_in_blocks,
     evaluate,
@@ -1141,7 +1158,7 @@ def main(argv: list[str] | None = None) -> None:
             names.setdefault(shrink(config), f"{experiment.name}-{label}".replace(" ", "_").replace(",", ""))
     rows = len(places.y["train"])
     runs = [Run(name, train, config, cost(config, len(seeds), rows), TRAINING_CODE) for config, name in names.items()]
-    runs.append(Run("references", fit_references, References(), 9.0 * len(seeds)))
+    runs.append(Run("references", fit_references, References(), 6.0 * len(seeds), (judged,)))
     context = {"data": places.fingerprint(), "seeds": list(seeds), "device": arguments.device}
     finished = helpers.finish_runs(
         runs,

@@ -148,10 +148,18 @@ def test_one_cycle_ends_where_constant_is_still_moving(quadrants):
     assert last_step("one-cycle") < last_step("constant") / 5
 
 
+def test_training_is_judged_on_as_many_places_as_validation(quadrants):
+    part = NN_tutorial.judged(quadrants)
+    assert {split: len(part.y[split]) for split in part.y} == {"train": 300, "validation": 300, "test": 300}
+    assert len(np.unique(part.x["train"], axis=0)) == 300
+    labels = {tuple(point): label for point, label in zip(quadrants.x["train"], quadrants.y["train"], strict=True)}
+    assert [labels[tuple(point)] for point in part.x["train"]] == part.y["train"].tolist()
+
+
 def test_references_on_known_data(quadrants):
     arrays = NN_tutorial.fit_references(NN_tutorial.References(10), quadrants, SEEDS, "cpu", lambda fraction: None)
-    counts = np.bincount(quadrants.y["train"])
-    assert arrays["majority class.train"] == pytest.approx(counts.max() / counts.sum())
+    most = np.bincount(quadrants.y["train"]).argmax()
+    assert arrays["majority class.test"] == np.mean(quadrants.y["test"] == most)
     assert arrays["nearest neighbour.train"] == 1.0
     assert arrays["random forest.test"].shape == (3,)
     assert (arrays["random forest.test"] > 0.95).all()
