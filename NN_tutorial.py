@@ -381,6 +381,10 @@ class Study:
         warning = "QUICK RUN, NOT A RESULT. " if self.is_quick else ""
         helpers.save_figure(fig, self.out / f"{name}.png", f"{warning}{seeds} {note}")
 
+    @cached_property
+    def judged(self) -> dict[str, int]:
+        return {split: len(y) for split, y in judged(self.places).y.items()}
+
     def reference_rows(self) -> dict[str, dict]:
         rows: dict[str, dict] = {}
         for key, values in self.reference.items():
@@ -659,7 +663,7 @@ def learning_rate(results: Results, study: Study) -> Report:
         f"{DIVERGED_RULE}; not finished: the median validation loss fell by more than 5% in the last fifth of the "
         "epochs; unstable: it ends more than 10% above its minimum; settled: none of these"
     )
-    return Report(rows, headline, verdicts, rule)
+    return Report(rows, headline, verdicts, rule, study.judged)
 
 
 def plain_log_ticks(ax: plt.Axes) -> None:
@@ -715,7 +719,7 @@ def epochs(results: Results, study: Study) -> Report:
     ax.set_xlim(0, last * 1.04)
     helpers.end_labels(ax, labels)
     study.save(fig, "6.1.2_epochs", "Circles: median validation loss.")
-    return Report(rows, headline, verdicts, f"over-fit: {RISE_RULE}")
+    return Report(rows, headline, verdicts, f"over-fit: {RISE_RULE}", study.judged)
 
 
 def batch_norm(results: Results, study: Study) -> Report:
@@ -754,7 +758,7 @@ def batch_norm(results: Results, study: Study) -> Report:
         ]
         helpers.end_labels(axes[1, column], finals + (references if column else []), gap=0.06)
     study.save(fig, "6.1.3_batch_norm", "Numbers: means.")
-    return Report(rows, headline, verdicts, COMPARE_RULE)
+    return Report(rows, headline, verdicts, COMPARE_RULE, study.judged)
 
 
 def batch_size(results: Results, study: Study) -> Report:
@@ -784,8 +788,8 @@ def batch_size(results: Results, study: Study) -> Report:
         f"Speed: {fastest} is the first at validation loss {target:.3f}, "
         f"{target_time[slowest] / target_time[fastest]:.1f} times sooner than {slowest} "
         f"{cite(rows, fastest, slowest)}.",
-        f"Stability: from batch to batch the loss of {small} spreads {spread[small] / spread[large]:.0f} times as wide "
-        f"as that of {large} {cite(rows, small, large)}.",
+        f"Stability: from batch to batch the loss spreads by {spread[small]:.3f} nats at {small} and by "
+        f"{spread[large]:.3f} at {large} {cite(rows, small, large)}.",
     ]
     wins: dict[str, list[str]] = {}
     for label, praise in ((best, "most accurate"), (fastest, "fastest"), (min(spread, key=spread.get), "steadiest")):
@@ -831,7 +835,8 @@ def batch_size(results: Results, study: Study) -> Report:
         "best by mean validation accuracy; the target is the lowest validation loss that every seed of every batch "
         "size reaches; seconds are those of the stack of all seeds divided by their number, on the machine of this run"
     )
-    return Report(rows, headline, verdicts, rule)
+    rows |= study.reference_rows()
+    return Report(rows, headline, verdicts, rule, study.judged)
 
 
 # ---------------------------------------------------------------------------- 6.2 the architecture
@@ -889,7 +894,9 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
         f"Drawn: seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
         curves=False,
     )
-    return Report(rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}")
+    return Report(
+        rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}", study.judged
+    )
 
 
 def depth(results: Results, study: Study) -> Report:
@@ -921,7 +928,7 @@ def against(results: Results, study: Study, what: str, axis: str, name: str) -> 
     ax.set_xlabel(axis)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, name, "Dots: mean and 95% interval.", curves=False)
-    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 def flow(result: dict, epoch: int = -1) -> tuple[str, str]:
@@ -954,7 +961,7 @@ def gradient_range(results: Results) -> LogNorm:
     """Colours and heights for all positive gradients, means over seeds; an exact 0 lies outside."""
     means = np.concatenate([result["gradient"][:, :, :-1].mean(axis=0).ravel() for result in results.values()])
     means = means[np.isfinite(means) & (means > 0)].astype(float)
-    return LogNorm(means.min(), means.max())
+    return LogNorm(means.min(), 2 * means.max()) if len(means) else LogNorm(1e-8, 1.0)
 
 
 def draw_flow(top: plt.Axes, bottom: plt.Axes, result: dict, norm: LogNorm):
@@ -1016,7 +1023,7 @@ def gradients(results: Results, study: Study) -> Report:
     right.set_ylabel("hidden layer (0 is at the input)")
     fig.colorbar(image, ax=right, label="mean absolute gradient of the weights")
     study.save(fig, "6.2.1.5_gradients", FLOW_NOTE, curves=False)
-    return Report(rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}")
+    return Report(rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}", study.judged)
 
 
 def remedy(results: Results, study: Study) -> Report:
@@ -1057,7 +1064,11 @@ def remedy(results: Results, study: Study) -> Report:
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.", curves=False)
     return Report(
-        rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy"
+        rows,
+        headline,
+        verdicts,
+        f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy",
+        study.judged,
     )
 
 
@@ -1107,7 +1118,7 @@ def implicit(results: Results, study: Study) -> Report:
     study.save(
         fig, "6.2.1.7_implicit_map", "Drawn: those of median validation accuracy. Pale: no places near.", curves=False
     )
-    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}")
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 # ---------------------------------------------------------------------------- the study

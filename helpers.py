@@ -71,7 +71,7 @@ class Experiment:
 class Report:
     """What an experiment found.
 
-    rows: {label: {(split, metric): values}}, the values one per seed.
+    rows: {label: {(split, metric): values}}, the values one per seed; judged: examples per split.
     headline: the finding in one line; verdicts: sentences that cite rows; rule: how they were decided.
     """
 
@@ -79,6 +79,7 @@ class Report:
     headline: str
     verdicts: list[str]
     rule: str
+    judged: dict[str, int]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -414,11 +415,19 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
-def show(values: np.ndarray) -> str:
-    """`mean ± half of the 95% interval`, or the mean alone where there is one seed or no spread."""
+def wilson(share: float, n: int) -> float:
+    """Half the width of Wilson's 95% interval of a share of n."""
+    interval = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
+    return float(interval.high - interval.low) / 2
+
+
+def show(values: np.ndarray, judged: int = 0) -> str:
+    """`mean ± half of the 95% interval` over seeds; of a single accuracy on `judged` examples, over those."""
     mean, half = interval(values)
+    if len(values) == 1 and judged:
+        half = wilson(mean, judged)
     form = ",.0f" if abs(mean) >= 100 else ".4f" if abs(mean) >= 1e-3 or mean == 0 else ".1e"
-    return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) and half > 0 else "")
+    return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
 
 
 def check_out(out: Path, script: str) -> None:
@@ -488,7 +497,7 @@ def describe(report: Report) -> str:
     columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
-        shown = [show(cells[key]) if key in cells else "" for key in columns]
+        shown = [show(cells[k], report.judged[k[0]] * (k[1] == "accuracy")) if k in cells else "" for k in columns]
         table.append([str(number), run, str(max(len(values) for values in cells.values())), *shown])
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["| " + " | ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) + " |" for line in table]
@@ -500,6 +509,8 @@ def describe(report: Report) -> str:
             *lines,
             "",
             *(f"- {verdict}" for verdict in report.verdicts),
+            "",
+            "±: 95% interval, Student's t over n seeds; of an accuracy with n = 1, Wilson's over the examples judged.",
             "",
             f"Rule: {report.rule}",
         ]

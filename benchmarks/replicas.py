@@ -116,7 +116,7 @@ def main() -> None:
     places = helpers.load_places(ROOT / "data")
     for size in arguments.batch_size:
         rows = size * arguments.steps
-        x, y = torch.from_numpy(places.x["train"][:rows]), torch.from_numpy(places.y["train"][:rows])
+        x, y = torch.tensor(places.x["train"][:rows]), torch.tensor(places.y["train"][:rows])
         steps = len(x) // size
         times: dict[str, list[float]] = {name: [] for name in PEERS}
         for counted in range(-1, arguments.rounds):  # the first round warms up

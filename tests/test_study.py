@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -74,12 +73,16 @@ def test_the_table_is_tidy(quick):
 
 
 def test_a_run_that_several_experiments_need_is_the_same_run(quick):
-    table = pd.read_csv(quick[0] / "NN_tutorial.csv", dtype={"section": str}).set_index(["section", "run"])
-    assert (
-        table.loc[("6.1.1", "lr 0.001")].values.tolist()[:6]
-        == table.loc[("6.1.3", "without batch norm")].values.tolist()[:6]
-    )
-    assert table.loc[("6.2.1.3", "depth 6")].equals(table.loc[("6.2.1.4", "width 16")])
+    table = pd.read_csv(quick[0] / "NN_tutorial.csv", dtype={"section": str})
+
+    def losses(section: str, run: str) -> list[float]:
+        return table[(table["section"] == section) & (table["run"] == run) & (table["metric"] == "loss")][
+            "value"
+        ].tolist()
+
+    assert len(losses("6.1.1", "lr 0.001")) == 6
+    assert losses("6.1.1", "lr 0.001") == losses("6.1.3", "without batch norm") == losses("6.2.1.7", "raw")
+    assert losses("6.2.1.3", "depth 6") == losses("6.2.1.4", "width 16") == losses("6.2.1.1", "(6, 16)")
 
 
 def test_the_report_is_printed_and_saved(quick):
@@ -220,12 +223,23 @@ def test_list_names_all_experiments():
 
 def test_every_command_of_the_readme_parses():
     text = (ROOT / "README.md").read_text() + NN_tutorial.__doc__
-    commands = [shlex.split(line, comments=True) for line in re.findall(r"python NN_tutorial\.py[^\n`|&]*", text)]
-    assert len(commands) > 5
-    for words in commands:
-        arguments = [word for word in re.split(r"\s{2,}", " ".join(words[2:]))[0].split() if word]
-        if "--list" not in arguments:
+    commands = re.findall(r"^ *(?:.*&& )?python NN_tutorial\.py(.*)", text, re.MULTILINE)
+    assert len(commands) > 8
+    for line in commands:
+        arguments = re.split(r"\s{2,}|#", line)[0].split()
+        if arguments != ["--list"]:
             helpers.parse_arguments("", NN_tutorial.EXPERIMENTS, arguments)
+
+
+def test_continuous_integration_sets_up_as_the_readme_says():
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    steps = [
+        step.strip() for line in re.findall(r"^python -m pip .*", readme, re.MULTILINE) for step in line.split("&&")
+    ]
+    assert len(steps) == 4
+    for step in steps:
+        words = step.split("#")[0].split()
+        assert all(word in ci for word in words), step
 
 
 # ------------------------------------------------------------------ rules, on numbers whose verdict is known
