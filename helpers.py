@@ -560,6 +560,7 @@ def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, worker
     if worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
     fractions = np.memmap(board, dtype=float, mode="r+")
 
     def progress(fraction: float) -> None:
