@@ -297,7 +297,12 @@ class Photos:
             stream = (self.kept[view][split][part] for part in parts)
         else:
             stream = torch.utils.data.DataLoader(
-                _Streamed(self, view, split), sampler=parts, batch_size=None, num_workers=2
+                _Streamed(self, view, split),
+                sampler=parts,
+                batch_size=None,
+                num_workers=2,
+                # joblib's workers can't start processes their own way.
+                multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
             )
         for part, photos in zip(parts, stream, strict=True):
             # Moving the axis and not the bytes leaves the layout that torch calls channels_last.

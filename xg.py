@@ -112,7 +112,8 @@ def score(runs: list[dict[str, np.ndarray]], y: dict[str, np.ndarray]) -> dict[t
     for split in SPLITS:
         logits = np.stack([run[f"logits_{split}"].astype(float) for run in runs])
         cells[split, "accuracy"] = ((logits > 0) == y[split]).mean(axis=1)
-        cells[split, "loss"] = np.mean(np.logaddexp(0, logits) - y[split] * logits, axis=1)
+        with np.errstate(invalid="ignore"):  # of runs that diverged
+            cells[split, "loss"] = np.mean(np.logaddexp(0, logits) - y[split] * logits, axis=1)
         cells[split, "roc_auc"] = np.array(
             [metrics.roc_auc_score(y[split], row) if np.isfinite(row).all() else np.nan for row in logits]
         )
