@@ -466,15 +466,22 @@ def report_rates(baseline: str, section: str, study: Study) -> Report:
     fig.legend(handles, [_rate(label) for label in rows] + list(SPLITS), loc="outside right center")
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     helpers.save_figure(fig, study.out / f"{section}_{baseline}.png", f"{study.note}. [ ] 95% Wilson.{spread}")
-    return Report(rows, headline, [rate_verdict(baseline, rows)], _rule(study))
+    return Report(rows, headline, [rate_verdict(baseline, rows, study)], _rule(study))
 
 
-def rate_verdict(baseline: str, rows: dict) -> str:
+def rate_verdict(baseline: str, rows: dict, study: Study) -> str:
     """What the learning rate did to a baseline, in a sentence made of the numbers."""
     best = xg.choose(rows)
     validation = {label: cells["validation", "accuracy"].mean() for label, cells in rows.items()}
     training = {label: cells["train", "accuracy"].mean() for label, cells in rows.items()}
     number = {label: i for i, label in enumerate(rows, 1)}
+    photos = len(study.photos.y["validation"])
+    if xg.wilson(validation[best], photos)[0] <= 0.5:
+        return (
+            f"{baseline}: no learning rate takes validation accuracy above chance; the best is {validation[best]:.3f} "
+            f"of {photos} photos at {_rate(best)} (row {number[best]}), the highest train accuracy "
+            f"{max(training.values()):.3f}."
+        )
     best_rate = float(_rate(best)[3:])
     said = []
     for side, labels in (
@@ -594,7 +601,7 @@ def report_comparison(baseline: str, section: str, study: Study) -> Report:
         f"Next to the best is {second} (row {number[second]}), {mean[best][0] - mean[second][0]:.3f} behind: "
         f"{'significant' if p_second.max() < 0.05 else 'not significant'} ({seeds} = {p_second.max():.2g}).",
         *(
-            rate_verdict(name, rows_of(name, study)) + f" Rows are those of {name}'s own table."
+            rate_verdict(name, rows_of(name, study), study) + f" Rows are those of {name}'s own table."
             for name in ("scratch", "linear-probe", "fine-tune")
         ),
     ]
