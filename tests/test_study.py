@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+import cnn
 import helpers
 import NN_tutorial
+import xg
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = ["6.1.1", "6.1.2", "6.1.3", "6.1.4", *(f"6.2.1.{number}" for number in range(1, 8))]
@@ -221,14 +223,23 @@ def test_list_names_all_experiments():
     assert [experiment.section for experiment in NN_tutorial.EXPERIMENTS] == SECTIONS
 
 
-def test_every_command_of_the_readme_parses():
-    text = (ROOT / "README.md").read_text() + NN_tutorial.__doc__
-    commands = re.findall(r"^ *(?:.*&& )?python NN_tutorial\.py(.*)", text, re.MULTILINE)
-    assert len(commands) > 8
+SCRIPTS = {
+    "NN_tutorial": (NN_tutorial, None),
+    "cnn": (cnn, cnn.options),
+    "xg": (xg, xg.photo_options),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_documented_command_parses(name):
+    module, options = SCRIPTS[name]
+    text = (ROOT / "README.md").read_text() + module.__doc__
+    commands = re.findall(rf"^ *(?:.*&& )?python {name}\.py(.*)", text, re.MULTILINE)
+    assert len(commands) >= 2
     for line in commands:
         arguments = re.split(r"\s{2,}|#", line)[0].split()
         if arguments != ["--list"]:
-            helpers.parse_arguments("", NN_tutorial.EXPERIMENTS, arguments)
+            helpers.parse_arguments("", module.EXPERIMENTS, arguments, options)
 
 
 def test_continuous_integration_sets_up_as_the_readme_says():

