@@ -278,7 +278,7 @@ FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "t
 SHARES = {"train": 0.7, "validation": 0.8, "test": 1.0}  # upper end of each split's share where there are no splits
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_PIXELS = 100_000_000
-BAD_SHARE = 0.1  # up to this share of unreadable photos in a class folder is left out with a warning
+BAD_SHARE = 0.1  # up to this share of a class folder's photos, or one, is left out with a warning where unreadable
 
 
 @dataclass(frozen=True)
@@ -379,7 +379,7 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
             problems = _decode([path for path, _ in files], space, digest, bar)
             for name, paths in classes.items():
                 bad = [path for path in paths if path in problems]
-                if len(bad) > BAD_SHARE * len(paths):
+                if len(bad) > max(1, BAD_SHARE * len(paths)) or len(bad) == len(paths):
                     what = f"{len(bad)} of {len(paths)} {name} photos can't be read ({problems[bad[0]]})"
                     raise InputError(what, str(bad[0]), "replace or remove them")
             good = [number for number, (path, _) in enumerate(files) if path not in problems]
