@@ -509,9 +509,9 @@ def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tu
     return labels
 
 
-def draw_scores(ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None, x=None) -> None:
+def draw_scores(ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None) -> None:
     """Accuracy of the three splits for each label: mean and 95% interval over seeds."""
-    positions = np.arange(len(results)) if x is None else np.asarray(x)
+    positions = np.arange(len(results))
     for shift, split in zip((-0.12, 0, 0.12), SPLITS, strict=True):
         values = [at(r, f"accuracy_{split}", (epochs or {}).get(label, -1)) for label, r in results.items()]
         means, halves = np.transpose([interval(v) for v in values])
@@ -710,7 +710,7 @@ def epochs(results: Results, study: Study) -> Report:
         ax.annotate(
             f"epoch {epoch}\n{curve[epoch - 1]:.3f}",
             (epoch, curve[epoch - 1]),
-            xytext=(5, 9) if epoch < last else (4, 12),
+            xytext=(5, 9) if epoch < last else (4, 26),
             ha="left" if epoch < last else "right",
             textcoords="offset points",
             fontsize="small",
@@ -1162,13 +1162,18 @@ def main(argv: list[str] | None = None) -> None:
         places = places.head(3000)
     shrink = quick if arguments.quick else lambda config: config
 
-    # One run per configuration, whichever experiments need it; its file is named after the first that does.
+    # One run per configuration, whichever experiments need it; its file is named after the first of all that do.
     names: dict[Config, str] = {}
-    for experiment in arguments.experiments:
+    for experiment in EXPERIMENTS:
         for label, config in experiment.configs.items():
             names.setdefault(shrink(config), f"{experiment.name}-{label}".replace(" ", "_").replace(",", ""))
     rows = len(places.y["train"])
-    runs = [Run(name, train, config, cost(config, len(seeds), rows), TRAINING_CODE) for config, name in names.items()]
+    needed = {shrink(config) for experiment in arguments.experiments for config in experiment.configs.values()}
+    runs = [
+        Run(name, train, config, cost(config, len(seeds), rows), TRAINING_CODE)
+        for config, name in names.items()
+        if config in needed
+    ]
     runs.append(Run("references", fit_references, References(), 6.0 * len(seeds), (judged,)))
     context = {"data": places.fingerprint(), "seeds": list(seeds), "device": arguments.device}
     finished = helpers.finish_runs(

@@ -442,7 +442,7 @@ def _rule(study: Study) -> str:
 def _accuracy(cells: dict, study: Study) -> tuple[float, float, float]:
     """Mean test accuracy over seeds and its Wilson interval."""
     mean = float(cells["test", "accuracy"].mean())
-    return mean, *xg.wilson(mean, len(study.photos.y["test"]))
+    return mean, *helpers.wilson(mean, len(study.photos.y["test"]))
 
 
 def report_rates(baseline: str, section: str, study: Study) -> Report:
@@ -481,7 +481,7 @@ def rate_verdict(baseline: str, rows: dict, study: Study) -> str:
     training = {label: cells["train", "accuracy"].mean() for label, cells in rows.items()}
     number = {label: i for i, label in enumerate(rows, 1)}
     photos = len(study.photos.y["validation"])
-    if xg.wilson(validation[best], photos)[0] <= 0.5:
+    if helpers.wilson(validation[best], photos)[0] <= 0.5:
         return (
             f"{baseline}: no learning rate takes validation accuracy above chance; the best is {validation[best]:.3f} "
             f"of {photos} photos at {_rate(best)} (row {number[best]}), the highest train accuracy "

@@ -650,17 +650,18 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
-def wilson(share: float, n: int) -> float:
-    """Half the width of Wilson's 95% interval of a share of n."""
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share of n; the share may be a mean over seeds."""
     interval = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
-    return float(interval.high - interval.low) / 2
+    return float(interval.low), float(interval.high)
 
 
 def show(values: np.ndarray, judged: int = 0) -> str:
     """`mean ± half of the 95% interval` over seeds; of a single accuracy on `judged` examples, over those."""
     mean, half = interval(values)
     if len(values) == 1 and judged:
-        half = wilson(mean, judged)
+        low, high = wilson(mean, judged)
+        half = (high - low) / 2
     form = ",.0f" if abs(mean) >= 100 else ".4f" if abs(mean) >= 1e-3 or mean == 0 else ".1e"
     return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
 

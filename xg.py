@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import xgboost
-from scipy import special, stats
+from scipy import special
 from sklearn import metrics
 
 import helpers
@@ -132,12 +132,6 @@ def choose(rows: dict[str, dict[tuple[str, str], np.ndarray]]) -> str:
     )
 
 
-def wilson(accuracy: float, photos: int) -> tuple[float, float]:
-    """Wilson's 95% interval of an accuracy measured on so many photos."""
-    interval = stats.binomtest(round(accuracy * photos), photos).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def probability(logits: np.ndarray) -> np.ndarray:
     """Of being fake; one half where training diverged to something that is no number."""
     return special.expit(np.nan_to_num(logits.astype(float), nan=0.0, posinf=np.inf, neginf=-np.inf))
@@ -162,7 +156,7 @@ def report(results: dict[str, dict[str, np.ndarray]], study: tuple[Photos, Path]
     best, default = choose(rows), "XGBoost default"
     count = len(photos.y["test"])
     accuracy = {label: row["test", "accuracy"][0] for label, row in rows.items()}
-    low, high = wilson(accuracy[best], count)
+    low, high = helpers.wilson(accuracy[best], count)
     headline = (
         f"XGBoost on raw pixels: test accuracy {accuracy[best]:.3f} [{low:.3f}, {high:.3f}] "
         f"at the learning rate that validation chose ({best.removeprefix('XGBoost ')})"

@@ -236,7 +236,7 @@ def test_mcnemar_by_hand():
 
 
 def test_wilson_by_hand():
-    low, high = xg.wilson(0.5, 100)
+    low, high = helpers.wilson(0.5, 100)
     z2 = 1.959964**2
     half = np.sqrt(z2 * 100 / 4 + z2**2 / 4) / (100 + z2)
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)

@@ -104,6 +104,8 @@ def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
     process = script("--quick", "--out", out)
     assert "0 to do" in process.stdout
     assert {name: (out / name).read_bytes() for name in names} == before
+    assert "0 to do" in script("epochs", "width", "--quick", "--out", out).stdout  # whichever experiment they were for
+    assert {name: (out / name).read_bytes() for name in names} == before
 
 
 def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
@@ -165,7 +167,7 @@ def test_damaged_and_foreign_runs_are_done_again(tmp_path):
     arguments = ("width", "--quick", "--seeds", 1, "--jobs", 1, "--out", tmp_path)
     script(*arguments)
     before = (tmp_path / "NN_tutorial.csv").read_bytes()
-    next((tmp_path / "runs" / "NN_tutorial").glob("width*.npz")).write_bytes(b"half a file")
+    next((tmp_path / "runs" / "NN_tutorial").glob("best-model*.npz")).write_bytes(b"half a file")
     assert "1 to do" in script(*arguments).stdout
     assert "5 to do" in script(*arguments[:3], 2, *arguments[4:]).stdout  # other seeds are other runs
     assert "0 to do" in script(*arguments).stdout
