@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import NN_tutorial
 from helpers import Places
-from NN_tutorial import Config, mlp, replica_loss, replicas, represent, train
+from NN_tutorial import Config, Replicas, mlp, represent, train
 
 ARCHITECTURES = {
     "standard": Config(),
@@ -32,26 +32,23 @@ def batches():
     return list(zip(inputs, targets, strict=True))
 
 
+def ordinary(config: Config, seed: int) -> torch.nn.Sequential:
+    torch.manual_seed(seed)
+    return mlp(config, 2, CLASSES).double()
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_replicas_equal_ordinary_networks_trained_one_by_one(name, batches):
     # In float64, as Adam makes full steps out of the rounding errors that are the gradient of a bias before batch norm.
     config = ARCHITECTURES[name]
-    stack = replicas(config, SEEDS, 2, CLASSES).double()
-    optimizer = torch.optim.Adam(stack.parameters(), lr=1e-2, fused=True)
-    stack_losses = []
-    for inputs, targets in batches:
-        optimizer.zero_grad()
-        loss = replica_loss(stack(inputs), targets)
-        loss.sum().backward()
-        optimizer.step()
-        stack_losses.append(loss.detach())
-    stack.eval()
-    with torch.no_grad():
-        stack_logits = stack(batches[0][0])
+    with torch.inference_mode():
+        stack = Replicas([ordinary(config, seed) for seed in SEEDS])
+        columns = [(inputs.mT.contiguous(), targets[:, None]) for inputs, targets in batches]
+        stack_losses = [stack.step(inputs, targets, 1e-2, 0.9) for inputs, targets in columns]
+        stack_logits = stack.forward(columns[0][0])
 
     for seed in SEEDS:
-        torch.manual_seed(seed)
-        model = mlp(config, 2, CLASSES).double()
+        model = ordinary(config, seed)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         for step, (inputs, targets) in enumerate(batches):
             optimizer.zero_grad()
@@ -61,16 +58,26 @@ def test_replicas_equal_ordinary_networks_trained_one_by_one(name, batches):
             torch.testing.assert_close(stack_losses[step][seed], loss.detach(), rtol=1e-8, atol=1e-8)
         model.eval()  # now the running statistics count
         with torch.no_grad():
-            torch.testing.assert_close(stack_logits[seed], model(batches[0][0][seed]), rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(stack_logits[seed].T, model(batches[0][0][seed]), rtol=1e-6, atol=1e-6)
 
 
 def parameters(model) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def test_every_parameter_of_every_network_is_in_the_stack_and_its_state():
+    for config in ARCHITECTURES.values():
+        models = [ordinary(config, seed) for seed in SEEDS]
+        stack = Replicas(models)
+        assert stack.flat.numel() == len(SEEDS) * parameters(models[0])
+        state = stack.state()
+        assert all(len(value) == len(SEEDS) for value in state.values())
+        statistics = sum(buffer.numel() for buffer in models[0].buffers() if buffer.ndim)
+        assert sum(value[0].numel() for value in state.values()) == parameters(models[0]) + statistics
+
+
 def test_parameter_counts():
     assert parameters(mlp(Config(), 2, 35)) == (2 * 16 + 16) + 5 * (16 * 16 + 16) + (16 * 35 + 35)
-    assert parameters(replicas(Config(), range(4), 2, 35)) == 4 * parameters(mlp(Config(), 2, 35))
     deep = mlp(NN_tutorial.DEEP, 2, 35)
     linear = [module for module in deep.modules() if isinstance(module, torch.nn.Linear)]
     assert len({id(module.weight) for module in linear}) == 101  # 100 different layers and the head
