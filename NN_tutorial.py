@@ -36,7 +36,6 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
-from torch.optim.adam import adam
 
 import helpers
 from helpers import LOOK, SPLITS, Experiment, Places, Report, Run, interval, show
@@ -153,6 +152,7 @@ def mlp(config: Config, inputs: int, classes: int) -> nn.Sequential:
 
 
 NORM = 0.1, 1e-5  # momentum and epsilon of batch norm, those of nn.BatchNorm1d
+CACHED = 5 * 64 * 512  # numbers in the output of a layer, of all networks together, that are worked on at once
 
 
 class Layer(NamedTuple):
@@ -227,7 +227,7 @@ class Replicas:
         self.updates = torch.zeros((), device=device)
         norms = [layer.scale for layer in self.layers if layer.scale is not None]
         self.running = [(torch.zeros_like(norm), torch.ones_like(norm)) for norm in norms]  # mean and variance
-        self.tape: Tape | None = None
+        self.tapes: dict[int, Tape] = {}
         self.relu_backward, self.norm_backward = backward_kernels()
 
     @staticmethod
@@ -277,13 +277,16 @@ class Replicas:
             tape.x[-1] = x
         return torch.baddbmm(head.bias, head.weight, x, out=tape and tape.z[-1])
 
-    def backward(self, tape: Tape, y: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy (N,), in nats, of the tape's logits for classes (N, 1, B); fills `gradients`."""
-        log_p = torch.log_softmax(tape.z[-1], dim=1, out=tape.p)
-        loss = log_p.gather(1, y).mean(dim=2).neg_().squeeze(1)
-        p = log_p.mul_(1 / math.log(2)).exp2_()  # PyTorch's exp takes three times as long as its exp2 here
+    def backward(self, tape: Tape, y: torch.Tensor, batch: int) -> torch.Tensor:
+        """Fill `gradients` with those of the cross-entropy of the tape's logits for classes (N, 1, columns) / batch.
+
+        Returns the logarithm of the true class's probability, (N, 1, columns).
+        """
+        p = torch.log_softmax(tape.z[-1], dim=1, out=tape.p)
+        log_p = p.gather(1, y)
+        p.mul_(1 / math.log(2)).exp2_()  # PyTorch's exp takes three times as long as its exp2 here
+        dz = p.scatter_add_(1, y, tape.minus_one).mul_(1 / batch)  # of the logits
         dx, spare = tape.gradients
-        dz = p.scatter_add_(1, y, tape.minus_one).mul_(1 / y.shape[2])  # of the logits
         for i in reversed(range(len(self.layers))):
             torch.bmm(dz, tape.x[i].mT, out=self.gradients[i].weight)
             torch.sum(dz, dim=2, keepdim=True, out=self.gradients[i].bias)
@@ -309,30 +312,52 @@ class Replicas:
                 gradient.scale.copy_(of_norm[0])
                 gradient.shift.copy_(of_norm[1])
                 dz = dz.view_as(h)
-        return loss
+        return log_p
+
+    def differentiate(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Fill `gradient` with that of the mean cross-entropy on (N, in, B), (N, 1, B); returns the losses (N, 1, B).
+
+        Many columns are taken in parts that stay in the processor's cache, 5% faster for 5 of (6, 64) at batch size
+        1024. Batch norm needs them all at once.
+        """
+        n, width, _ = self.layers[0].bias.shape
+        columns = x.shape[2] if self.running else min(x.shape[2], -(-CACHED // (n * width)))
+        parts = [(x, y)]
+        if columns < x.shape[2]:
+            parts = zip(x.split(columns, dim=2), y.split(columns, dim=2), strict=True)
+        losses = []
+        for inputs, classes in parts:
+            size = inputs.shape[2]
+            if size not in self.tapes:
+                self.tapes[size] = Tape(self.layers, size)
+            if losses:
+                earlier = self.gradient.clone()
+            self.forward(inputs, self.tapes[size])
+            losses.append(self.backward(self.tapes[size], classes, x.shape[2]).neg_())
+            if len(losses) > 1:
+                self.gradient += earlier
+        return losses[0] if len(losses) == 1 else torch.cat(losses, dim=2)
 
     def step(self, x: torch.Tensor, y: torch.Tensor, lr: float, beta1: float) -> torch.Tensor:
-        """One update of Adam on batches (N, in, B) with classes (N, 1, B); returns the losses (N,) before it."""
-        if self.tape is None or self.tape.z[0].shape[2] != x.shape[2]:
-            self.tape = Tape(self.layers, x.shape[2])
-        self.forward(x, self.tape)
-        loss = self.backward(self.tape, y)
-        adam(
+        """One update of Adam on batches (N, in, B) with classes (N, 1, B); returns the losses (N, 1, B) before it."""
+        losses = self.differentiate(x, y)
+        self.updates += 1
+        torch._fused_adam_(  # all that torch.optim.Adam(fused=True) comes down to: 6 us of its 39 for 10,000 parameters
             [self.flat],
             [self.gradient],
-            *([moment] for moment in self.moments),
+            [self.moments[0]],
+            [self.moments[1]],
             [],
             [self.updates],
-            fused=True,
-            amsgrad=False,
+            lr=lr,
             beta1=beta1,
             beta2=0.999,
-            lr=lr,
             weight_decay=0.0,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
-        return loss
+        return losses
 
 
 def replicas(config: Config, seeds: range, inputs: int, classes: int, device: str = "cpu") -> Replicas:
@@ -453,7 +478,7 @@ def train(
             progress((epoch - 1 + (check + 1) / checks) / config.epochs)
             started = time.perf_counter()
         curves["seconds"].append(clock)
-        curves["batch_loss_std"].append(torch.stack(losses).std(dim=0, correction=0).cpu().numpy())
+        curves["batch_loss_std"].append(torch.stack(losses).mean(dim=(2, 3)).std(dim=0, correction=0).cpu().numpy())
         judged_now |= {split: evaluate(model, *judges[split]) for split in ("train", "test")}
         for split, (loss, accuracy) in judged_now.items():
             curves[f"loss_{split}"].append(loss)

@@ -37,6 +37,18 @@ def ordinary(config: Config, seed: int) -> torch.nn.Sequential:
     return mlp(config, 2, CLASSES).double()
 
 
+def test_a_batch_taken_in_parts_has_the_same_losses_and_gradient(batches, monkeypatch):
+    inputs, targets = batches[0][0].mT.contiguous(), batches[0][1][:, None]
+    for config in ARCHITECTURES.values():
+        found = []
+        for numbers in (10**9, len(SEEDS) * config.width * 10):  # 10 columns: 10, 10, 10 and 2 of 32
+            monkeypatch.setattr(NN_tutorial, "CACHED", numbers)
+            with torch.inference_mode():
+                stack = Replicas([ordinary(config, seed) for seed in SEEDS])
+                found.append((stack.differentiate(inputs, targets), stack.gradient))
+        torch.testing.assert_close(found[0], found[1])
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_replicas_equal_ordinary_networks_trained_one_by_one(name, batches):
     # In float64, as Adam makes full steps out of the rounding errors that are the gradient of a bias before batch norm.
@@ -44,7 +56,7 @@ def test_replicas_equal_ordinary_networks_trained_one_by_one(name, batches):
     with torch.inference_mode():
         stack = Replicas([ordinary(config, seed) for seed in SEEDS])
         columns = [(inputs.mT.contiguous(), targets[:, None]) for inputs, targets in batches]
-        stack_losses = [stack.step(inputs, targets, 1e-2, 0.9) for inputs, targets in columns]
+        stack_losses = [stack.step(inputs, targets, 1e-2, 0.9).mean(dim=(1, 2)) for inputs, targets in columns]
         stack_logits = stack.forward(columns[0][0])
 
     for seed in SEEDS:

@@ -1,0 +1,320 @@
+"""How fast the study is against peers that do the same work: python tests/benchmark.py [networks] [faces] [memory]
+
+networks  Adam steps of section 6's multi-layer perceptrons on the committed places, in four shapes (depth, width,
+          batch size): this study's stack of 5 and of 1; the usual PyTorch loop over a DataLoader; PyTorch Lightning;
+          skorch; scikit-learn; torch.func's stack; JAX with optax, jitted, under scan and vmap. One thread, one core,
+          float32, the same places; all but scikit-learn also start from the same weights and take the places in the
+          same order. Contestants take turns, round by round, each training for two epochs of which the second counts
+          (the first warms up and compiles); what is reported is the median over rounds and the median ratio within a
+          round. All must reach the same loss, or the benchmark fails.
+faces     The whole of cnn.py, and of xg.py, against plain_faces.py, which does the same as the original study did.
+          Whole processes on all cores, in turn.
+memory    The largest resident size of one process: section 6's largest runs, section 7 on 2,000 photos.
+
+Writes benchmark.csv, benchmark.md and benchmark.png to plots/ (--out). Needs the extra `bench`; about ten minutes for
+networks and memory, half an hour for faces. Nothing here is collected by pytest.
+"""
+
+import argparse
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+import helpers  # noqa: E402
+import NN_tutorial  # noqa: E402
+from NN_tutorial import Config, mlp, replicas  # noqa: E402
+
+SHAPES = {  # steps of an epoch
+    Config(width=16, batch_size=256): 200,
+    Config(width=32, batch_size=16): 600,
+    Config(width=16, batch_size=1): 600,
+    Config(width=64, batch_size=1024): 40,
+}
+OURS, LOOP, JAX = "this study, stack of 5", "PyTorch loop, DataLoader", "JAX scan + vmap, 5"
+TARGETS = {  # times as fast as the usual loop, and at most so many times the time of JAX
+    (6, 16, 256): (12, 1.0),
+    (6, 32, 16): (12, 2.0),
+    (6, 16, 1): (15, None),
+    (6, 64, 1024): (5, 1.0),
+}
+
+# ---------------------------------------------------------------------------- networks: the contestants
+
+Networks = list[list[np.ndarray]]  # per seed: weight (out, in) and bias (out,) of every layer
+
+
+@dataclass
+class Work:
+    """Two epochs of `steps` batches on the places x (n, 2), y (n,); order[seed] (2, n) is that of both epochs."""
+
+    config: Config
+    steps: int
+    x: torch.Tensor
+    y: torch.Tensor
+    classes: int
+    order: list[torch.Tensor]
+
+    def model(self, seed: int) -> torch.nn.Sequential:
+        torch.manual_seed(seed)
+        return mlp(self.config, 2, self.classes)
+
+    def loader(self, seed: int) -> DataLoader:
+        orders = iter(self.order[seed].tolist())
+
+        class Given:
+            __len__ = lambda _: len(self.y)  # noqa: E731
+            __iter__ = lambda _: iter(next(orders))  # noqa: E731
+
+        return DataLoader(TensorDataset(self.x, self.y), self.config.batch_size, sampler=Given())
+
+    def batches(self, seeds: list[int], epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places as rows, (steps, S, B, 2), and classes, (steps, S, B)."""
+        order = torch.stack([self.order[seed][epoch] for seed in seeds], dim=1)
+        order = order.view(self.steps, self.config.batch_size, len(seeds)).transpose(1, 2)
+        return self.x[order], self.y[order]
+
+
+def parameters(model: torch.nn.Module) -> list[np.ndarray]:
+    return [value.detach().numpy() for value in model.parameters()]
+
+
+def stack(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    model = replicas(work.config, range(seeds[0], seeds[-1] + 1), 2, work.classes)
+    x, shape = work.x.T.contiguous(), (work.steps, len(seeds), work.config.batch_size)
+    with torch.inference_mode():
+        for epoch in range(2):
+            started, losses = time.perf_counter(), []
+            order = torch.stack([work.order[seed][epoch] for seed in seeds])
+            order = order.view(len(seeds), work.steps, -1).transpose(0, 1).flatten()
+            inputs = x.index_select(1, order).view(-1, *shape).permute(1, 2, 0, 3)
+            targets = work.y.index_select(0, order).view(shape).unsqueeze(2)
+            for batch in zip(inputs.unbind(), targets.unbind(), strict=True):
+                losses.append(model.step(*batch, 1e-3, 0.9))
+            torch.stack(losses)
+            seconds = time.perf_counter() - started
+    layers = [(layer.weight.numpy(), layer.bias.numpy()[..., 0]) for layer in model.layers]
+    return seconds, [[value[i] for layer in layers for value in layer] for i in range(len(seeds))]
+
+
+def usual_loop(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    model = work.model(seeds[0])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loader = work.loader(seeds[0])
+    for _ in range(2):
+        started, total = time.perf_counter(), 0.0
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        seconds = time.perf_counter() - started
+    return seconds, [parameters(model)]
+
+
+def lightning(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    import lightning
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = work.model(seeds[0])
+
+        def training_step(self, batch, _):
+            inputs, targets = batch
+            return F.cross_entropy(self.model(inputs), targets)
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+        def on_train_epoch_start(self):
+            self.started = time.perf_counter()
+
+        def on_train_epoch_end(self):
+            self.seconds = time.perf_counter() - self.started
+
+    module, quiet = Module(), ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=2, **dict.fromkeys(quiet, False))
+    trainer.fit(module, work.loader(seeds[0]))
+    return module.seconds, [parameters(module.model)]
+
+
+def skorch(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    from skorch import NeuralNetClassifier
+
+    model = NeuralNetClassifier(
+        work.model(seeds[0]),
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=1e-3,
+        batch_size=work.config.batch_size,
+        iterator_train__sampler=work.loader(seeds[0]).sampler,
+        max_epochs=2,
+        train_split=None,
+        verbose=0,
+    )
+    model.fit(work.x, work.y)
+    return model.history[-1, "dur"], [parameters(model.module_)]
+
+
+def scikit_learn(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    from sklearn.neural_network import MLPClassifier
+
+    width, size = (work.config.width,) * work.config.depth, work.config.batch_size
+    model = MLPClassifier(width, batch_size=size, alpha=0.0, random_state=seeds[0])
+    x, y = work.x.numpy(), work.y.numpy()
+    for _ in range(2):
+        started = time.perf_counter()
+        model.partial_fit(x, y, classes=np.arange(work.classes))
+        seconds = time.perf_counter() - started
+    pairs = zip(model.coefs_, model.intercepts_, strict=True)
+    return seconds, [[value for weight, bias in pairs for value in (weight.T, bias)]]
+
+
+def torch_func(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    models = [work.model(seed) for seed in seeds]
+    skeleton = mlp(work.config, 2, work.classes).to("meta")
+    stacked, buffers = torch.func.stack_module_state(models)
+    call = torch.func.vmap(lambda p, b, inputs: torch.func.functional_call(skeleton, (p, b), (inputs,)))
+    optimizer = torch.optim.Adam(stacked.values(), lr=1e-3, fused=True)
+    for epoch in range(2):
+        started, losses = time.perf_counter(), []
+        for inputs, targets in zip(*work.batches(seeds, epoch), strict=True):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(call(stacked, buffers, inputs).transpose(1, 2), targets, reduction="none").mean(1)
+            loss.sum().backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        torch.stack(losses)
+        seconds = time.perf_counter() - started
+    return seconds, [[value[i].detach().numpy() for value in stacked.values()] for i in range(len(seeds))]
+
+
+def jax_scan(work: Work, seeds: list[int]) -> tuple[float, Networks]:
+    import jax
+    import optax
+
+    optimizer = optax.adam(1e-3)
+
+    def loss_of(layers, inputs, targets):
+        for weight, bias in layers[:-1]:
+            inputs = jax.nn.relu(inputs @ weight + bias)
+        weight, bias = layers[-1]
+        return optax.softmax_cross_entropy_with_integer_labels(inputs @ weight + bias, targets).mean()
+
+    def step(state, batch):
+        layers, moments = state
+        loss, gradient = jax.value_and_grad(loss_of)(layers, *batch)
+        change, moments = optimizer.update(gradient, moments, layers)
+        return (optax.apply_updates(layers, change), moments), loss
+
+    @jax.jit
+    @jax.vmap
+    def epoch_of(state, order):
+        order = order.reshape(work.steps, -1)
+        return jax.lax.scan(step, state, (x[order], y[order]))
+
+    x, y = jax.numpy.asarray(work.x.numpy()), jax.numpy.asarray(work.y.numpy())
+    networks = [parameters(work.model(seed)) for seed in seeds]
+    flat = [jax.numpy.stack(values) for values in zip(*networks, strict=True)]
+    layers = [(weight.transpose(0, 2, 1), bias) for weight, bias in zip(flat[::2], flat[1::2], strict=True)]
+    state = layers, jax.vmap(optimizer.init)(layers)
+    for epoch in range(2):
+        order = np.stack([work.order[seed][epoch].numpy() for seed in seeds])
+        started = time.perf_counter()
+        state, losses = epoch_of(state, order)
+        jax.block_until_ready((state, losses))
+        seconds = time.perf_counter() - started
+    layers = [(np.asarray(weight).transpose(0, 2, 1), np.asarray(bias)) for weight, bias in state[0]]
+    return seconds, [[value[i] for layer in layers for value in layer] for i in range(len(seeds))]
+
+
+CONTESTANTS: dict[str, tuple[Callable, int]] = {  # and how many networks it trains at once
+    OURS: (stack, 5),
+    "this study, stack of 1": (stack, 1),
+    LOOP: (usual_loop, 1),
+    "PyTorch Lightning": (lightning, 1),
+    "skorch": (skorch, 1),
+    "scikit-learn MLPClassifier": (scikit_learn, 1),
+    "torch.func vmap, 5": (torch_func, 5),
+    JAX: (jax_scan, 5),
+    "JAX scan + vmap, 1": (jax_scan, 1),
+}
+
+# ---------------------------------------------------------------------------- networks: the race
+
+
+def loss_of(network: list[np.ndarray], work: Work) -> float:
+    """Cross-entropy (nats) of a trained network on all places of the work."""
+    x = work.x.T.double()
+    values = [torch.as_tensor(value).double() for value in network]
+    for i in range(0, len(values), 2):
+        x = torch.addmm(values[i + 1][:, None], values[i], x.relu() if i else x)
+    return float(F.cross_entropy(x.T, work.y))
+
+
+def products(config: Config, classes: int, n: int = 5) -> float:
+    """Seconds of the bare matrix products of one step of n networks: forward, and two backward but for the input."""
+    sizes = [2, *[config.width] * config.depth, classes]
+    work: list[tuple] = []
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        shapes = [(b, a, config.batch_size), (b, config.batch_size, a), (a, b, config.batch_size)]
+        for rows, inner, columns in shapes[: 3 if i else 2]:
+            out = torch.empty(n, rows, columns)
+            work.append((torch.randn(n, rows, inner), torch.randn(n, inner, columns), out))
+    times = []
+    for _ in range(50):
+        started = time.perf_counter()
+        for left, right, out in work:
+            torch.bmm(left, right, out=out)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def race(rounds: int) -> pd.DataFrame:
+    """Rows shape, contestant, round, microseconds (per network and step), loss, matrix_share."""
+    places = helpers.load_places(ROOT / "data")
+    rows = []
+    for config, steps in SHAPES.items():
+        n = steps * config.batch_size
+        x = torch.tensor(places.x["train"]).repeat(1 + n // len(places.x["train"]), 1)[:n]
+        y = torch.tensor(places.y["train"]).repeat(1 + n // len(places.y["train"]))[:n]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
+        order = [torch.stack([torch.randperm(n, generator=g) for _ in range(2)]) for g in generators]
+        work = Work(config, steps, x, y, len(places.countries), order)
+        shape = f"({config.depth}, {config.width}) batch {config.batch_size}"
+        for number in range(rounds):
+            for name, (contestant, at_once) in CONTESTANTS.items():
+                seeds = list(range(5)) if at_once == 5 else [number % 5]
+                with torch.inference_mode():
+                    floor = products(config, work.classes) / 5
+                seconds, networks = contestant(work, seeds)
+                each = seconds / steps / at_once
+                loss = loss_of(networks[number % 5 if at_once == 5 else 0], work)
+                rows.append((shape, name, number, each * 1e6, loss, floor / each))
+                print(f"{shape:20} {number} {name:28} {each * 1e6:8.1f} us  loss {loss:.4f}", flush=True)
+    return pd.DataFrame(rows, columns=["shape", "contestant", "round", "microseconds", "loss", "matrix_share"])
