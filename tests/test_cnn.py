@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import xgboost
+from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -353,3 +354,34 @@ def test_list_names_the_experiments(capsys):
         cnn.main(["--list"])
     assert end.value.code == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [e.name for e in cnn.EXPERIMENTS]
+
+
+def test_the_spared_backbone_computes_what_the_package_does():
+    plain = {"drop_connect_rate": 0.0, "dropout_rate": 0.0, "batch_norm_momentum": 0.9}
+    package = EfficientNet.from_name("efficientnet-lite0", image_size=64, **plain)
+    package._fc = torch.nn.Identity()
+    spared, _ = cnn.make_backbone("efficientnet-lite0", 64, None)
+    spared.load_state_dict(package.state_dict())
+    package, spared, photos = package.double(), spared.double(), torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    for _ in range(2):  # the second time with other running statistics
+        outputs = [network(photos) for network in (package, spared)]
+        torch.testing.assert_close(*outputs)
+        for output in outputs:
+            output.pow(2).sum().backward()
+    for one, other in zip(package.parameters(), spared.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    torch.testing.assert_close(*(network.eval()(photos) for network in (package, spared)))
+    assert not any(isinstance(module, torch.nn.ReLU6) for module in spared.modules())
+
+
+def test_xgboosts_small_cache_grows_the_same_trees():
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (300, 200))
+    labels = (pixels[:, :20].mean(axis=1) + generator.normal(0, 10, 300) > 127).astype(int)
+    margins = [
+        xgboost.XGBClassifier(n_estimators=20, n_jobs=1, **cache)
+        .fit(pixels, labels)
+        .predict(pixels, output_margin=True)
+        for cache in ({}, {"max_cached_hist_node": 16})
+    ]
+    np.testing.assert_allclose(*margins, rtol=1e-4, atol=1e-4)
