@@ -1347,13 +1347,19 @@ def main(argv: list[str] | None = None) -> None:
         arguments.fresh,
     )
 
-    study = Study(places, seeds, arguments.out, arguments.quick, finished["references"])
-    reports = {}
+    reports, lacking = {}, {}
+    if "references" in finished:
+        study = Study(places, seeds, arguments.out, arguments.quick, finished["references"])
     for experiment in arguments.experiments:
-        results = {label: finished[names[shrink(config)]] for label, config in experiment.configs.items()}
-        reports[experiment.section] = report = experiment.report(results, study)
-        print(f"\n{experiment.section} {experiment.name}: {helpers.describe(report)}", flush=True)
-    helpers.save_reports(arguments.out, "NN_tutorial", arguments.experiments, reports)
+        section = experiment.section
+        needs = {label: names[shrink(config)] for label, config in experiment.configs.items()}
+        lacks = [label for label, name in {**needs, "references": "references"}.items() if name not in finished]
+        if lacks:
+            lacking[section] = lacks
+            continue
+        reports[section] = report = experiment.report({label: finished[name] for label, name in needs.items()}, study)
+        print(f"\n{section} {experiment.name}: {helpers.describe(report)}", flush=True)
+    helpers.save_reports(arguments.out, "NN_tutorial", arguments.experiments, reports, lacking)
     print(f"\nFigures, NN_tutorial.csv, NN_tutorial.seconds.csv and NN_tutorial.md are in {arguments.out}.")
 
 

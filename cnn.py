@@ -226,6 +226,18 @@ def grad_cam(detector: Detector, photos: torch.Tensor) -> np.ndarray:
 # ---------------------------------------------------------------------------- baselines
 
 
+def train_epoch(model: nn.Module, batches, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """One pass of gradient descent over (input, target) batches; returns each one's loss (nats), (batches,)."""
+    losses = []
+    for inputs, targets in batches:
+        optimizer.zero_grad()
+        loss = binary_cross_entropy_with_logits(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
 def train_network(config: Config, photos: Photos, weights: Path, device: str, progress) -> dict[str, np.ndarray]:
     """Baselines scratch and fine-tune: train all of the network.
 
@@ -245,7 +257,7 @@ def train_network(config: Config, photos: Photos, weights: Path, device: str, pr
         steps = (
             batch for batch in _counted(batches, len(shuffled) / config.batch_size, epoch, config.epochs, progress)
         )
-        losses.append(helpers.train_epoch(detector, steps, binary_cross_entropy_with_logits, optimizer))
+        losses.append(train_epoch(detector, steps, optimizer))
     seconds = time.perf_counter() - start
     arrays = {"step_loss": torch.cat(losses).cpu().numpy(), "seconds": np.array(seconds)}
     detector.eval()
@@ -293,7 +305,7 @@ def train_linear(config: Config, features: dict, y: dict[str, np.ndarray], progr
     for _ in range(config.epochs):
         parts = torch.as_tensor(order.permutation(len(targets))).split(config.batch_size)
         batches = ((inputs[part], targets[part, None]) for part in parts)
-        losses.append(helpers.train_epoch(head, batches, binary_cross_entropy_with_logits, optimizer))
+        losses.append(train_epoch(head, batches, optimizer))
     seconds = time.perf_counter() - start
     weight, bias = head.weight.detach().numpy()[0], head.bias.detach().numpy()[0]
     arrays = {"step_loss": torch.cat(losses).numpy(), "seconds": np.array(seconds), "weight": weight, "bias": bias}
@@ -329,7 +341,7 @@ def probe_cam(config: Config, photos: Photos, weights: Path, device: str, head: 
     return {"cam": grad_cam(detector, inputs)}
 
 
-NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, helpers.train_epoch, Photos)
+NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, train_epoch, Photos)
 BASELINES: dict[str, Sequence[float | None]] = {
     "scratch": xg.RATES,
     "linear-probe": xg.RATES,
@@ -352,6 +364,7 @@ class Study:
 
     photos: Photos
     results: Results
+    failed: dict[str, list[str]]  # per baseline, runs that could not be done; its results are then not complete
     features: dict[str, np.ndarray] | None
     cam: Callable[[str, str, np.ndarray], np.ndarray | None]
     view: View
@@ -394,7 +407,7 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         rates = [r for r in BASELINES[baseline] if not arguments.quick or r is None or r in xg.QUICK_RATES]
         draws = range(1 if baseline == "sklearn-probe" else seeds)  # nothing is drawn at random there
         function = {"linear-probe": train_linear, "sklearn-probe": fit_sklearn}.get(baseline, train_network)
-        code = (Config, helpers.train_epoch) if "probe" in baseline else NETWORK_CODE
+        code = (Config, train_epoch) if "probe" in baseline else NETWORK_CODE
         plan[baseline] = {}
         for rate in rates:
             label = f"{baseline} {backbone}" + (f" lr {rate:g}" if rate else "")
@@ -414,12 +427,17 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
     finished = helpers.finish_runs(networks, given, context, folder, arguments.jobs, arguments.fresh)
     features = finished.get(f"features-{backbone}")
     # The probes take far less than a second each: one process saves the start of others.
-    finished |= helpers.finish_runs(flat(probes=True), (features, photos.y), context, folder, 1)
+    if features:
+        finished |= helpers.finish_runs(flat(probes=True), (features, photos.y), context, folder, 1)
     results: Results = {}
+    failed = {}
     if "XGBoost" in names:
-        results["XGBoost"] = {label: [arrays] for label, arrays in xg.finish(photos, arguments).items()}
+        trees, failed["XGBoost"] = xg.finish(photos, arguments)
+        results["XGBoost"] = {label: [arrays] for label, arrays in trees.items()}
     for baseline, labels in plan.items():
-        results[baseline] = {label: [finished[run.name] for run in runs] for label, runs in labels.items()}
+        failed[baseline] = [run.name for runs in labels.values() for run in runs if run.name not in finished]
+        if not failed[baseline]:
+            results[baseline] = {label: [finished[run.name] for run in runs] for label, runs in labels.items()}
 
     def cam(baseline: str, label: str, chosen: np.ndarray) -> np.ndarray | None:
         if baseline == "XGBoost" or len(chosen) == 0:
@@ -430,10 +448,11 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         which = {"chosen": [int(number) for number in chosen], "head": hashlib.sha256(head["weight"]).hexdigest()}
         config = replace(plan[baseline][label][0].config, precision="fp32")
         run = Run(f"cam-{baseline}-{backbone}", probe_cam, config, 1.0, NETWORK_CODE)
-        return helpers.finish_runs([run], (*given, head, chosen), context | which, folder, 1)[run.name]["cam"]
+        maps = helpers.finish_runs([run], (*given, head, chosen), context | which, folder, 1)
+        return maps[run.name]["cam"] if maps else None
 
     view = View(size, size)
-    return Study(photos, results, features, cam, view, backbone, arguments.out, seeds, arguments.quick)
+    return Study(photos, results, failed, features, cam, view, backbone, arguments.out, seeds, arguments.quick)
 
 
 # ---------------------------------------------------------------------------- reports
@@ -832,10 +851,14 @@ def main(argv: list[str] | None = None) -> None:
     study = run_baselines(needed, photos, arguments)
     examples(photos, view, arguments.out)
     reports: dict[str, Any] = {}
+    lacking: dict[str, list[str]] = {}
     for experiment in arguments.experiments:
+        if failed := [run for baseline in experiment.configs for run in study.failed[baseline]]:
+            lacking[experiment.section] = failed
+            continue
         reports[experiment.section] = found = experiment.report(experiment.name, experiment.section, study)
         print(f"\n{experiment.section} {experiment.name}: {helpers.describe(found)}", flush=True)
-    helpers.save_reports(arguments.out, "cnn", arguments.experiments, reports)
+    helpers.save_reports(arguments.out, "cnn", arguments.experiments, reports, lacking)
     print(f"\nFigures, cnn.csv, cnn.seconds.csv and cnn.md are in {arguments.out}.")
 
 

@@ -16,8 +16,9 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,6 +46,14 @@ LOOK = {
     "validation": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     "test": {"color": "#000000", "linestyle": ":", "marker": "^"},
 }
+
+
+class RunsFailed(Exception):
+    """Some runs could not be done: {section: the runs it lacks}. All else is saved."""
+
+    def __init__(self, lacking: dict[str, list[str]], table: Path):
+        lacks = "; ".join(f"{section} lacks {', '.join(runs)}" for section, runs in lacking.items())
+        super().__init__(f"not all runs could be done ({lacks}), {table}, the same command tries them again")
 
 
 class InputError(Exception):
@@ -150,9 +159,12 @@ def choose_device(name: str) -> str:
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Call `main` and return the exit code: 0 done, 2 bad usage or input, 130 stopped with Ctrl-C."""
+    """Call `main` and return the exit code: 0 done, 1 runs failed, 2 bad usage or input, 130 stopped with Ctrl-C."""
     try:
         main()
+    except RunsFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -490,36 +502,6 @@ def see(image: Image.Image, view: View) -> np.ndarray:
     return np.asarray(resized)[corner : corner + view.crop, corner : corner + view.crop]
 
 
-# ---------------------------------------------------------------------------- training
-
-
-def train_epoch(
-    model: torch.nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
-    after_backward: Callable[[], None] | None = None,
-) -> torch.Tensor:
-    """One pass of gradient descent over (input, target) batches.
-
-    `loss_function` returns one loss per model trained, shape (N,), or a scalar; the sum is differentiated.
-    Returns the losses of all batches, shape (batches, N) or (batches,), on the model's device.
-    """
-    losses = []
-    for inputs, targets in batches:
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(inputs), targets)
-        loss.sum().backward()
-        if after_backward:
-            after_backward()
-        optimizer.step()
-        if schedule:
-            schedule.step()
-        losses.append(loss.detach())
-    return torch.stack(losses)
-
-
 # ---------------------------------------------------------------------------- kept runs
 
 
@@ -549,8 +531,8 @@ def finish_runs(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Do the runs that are not in `folder` yet, the longest first, in `jobs` processes of one thread each.
 
-    Every finished run is on disk before the next one starts, so nothing is repeated after a stop.
-    Returns {run name: its arrays}.
+    Every finished run is on disk before the next one starts, so nothing is repeated after a stop. A run that fails is
+    reported on stderr and the rest goes on; its traceback is in `folder`. Returns {run name: its arrays}.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("*.tmp", *(f"{run.name}-*.npz" for run in runs if fresh)):
@@ -560,22 +542,52 @@ def finish_runs(
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
     print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
     if missing:
-        parent = os.getpid() if min(jobs, len(missing)) > 1 else None
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
             np.zeros(len(missing)).tofile(board)
-            tasks = [
-                joblib.delayed(_do)(run, arguments, paths[run.name], board, number, parent)
-                for number, run in enumerate(missing)
-            ]
-            try:
-                with _Bar(missing, board):
-                    joblib.Parallel(n_jobs=min(jobs, len(missing)), batch_size=1, pre_dispatch="all")(tasks)
-            except BrokenProcessPool:
-                raise InputError(
-                    "a worker process died, perhaps for lack of memory", f"--jobs {jobs}", "try again with fewer jobs"
-                ) from None
-    return {name: dict(np.load(path)) for name, path in paths.items()}
+            with _Bar(missing, board):
+                problems = _do_all(missing, arguments, paths, board, jobs)
+        for name, problem in problems.items():
+            print(f"warning: the run {name} failed ({problem})", file=sys.stderr)
+    return {name: dict(np.load(path)) for name, path in paths.items() if path.exists()}
+
+
+def _do_all(runs: Sequence[Run], arguments: tuple, paths: dict[str, Path], board: Path, jobs: int) -> dict[str, str]:
+    """{name: what is wrong} of the runs that can't be done.
+
+    A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
+    tried again at the end, one at a time, and the others go on in a new pool.
+    """
+    fractions = np.memmap(board, dtype=float, mode="r+")
+    parent = os.getpid() if jobs > 1 else None
+    problems: dict[str, str] = {}
+
+    def do(numbers: list[int]) -> None:
+        processes = jobs if jobs == 1 else max(2, min(jobs, len(numbers)))  # joblib would do one job in this process
+        tasks = [joblib.delayed(_do)(runs[n], arguments, paths[runs[n].name], board, n, parent) for n in numbers]
+        found = joblib.Parallel(n_jobs=processes, batch_size=1, pre_dispatch="all")(tasks)
+        problems.update({runs[n].name: problem for n, problem in zip(numbers, found, strict=True) if problem})
+
+    left, alone = list(range(len(runs))), []
+    while left:
+        try:
+            do(left)
+            break
+        except BrokenProcessPool:
+            left = [n for n in left if not paths[runs[n].name].exists()]
+            under_way = [n for n in left if fractions[n]] or left
+            names = " or ".join(runs[n].name for n in under_way)
+            print(f"warning: a worker process died, perhaps for lack of memory; it had {names}", file=sys.stderr)
+            alone += under_way
+            left = [n for n in left if n not in under_way]
+            fractions[under_way] = 0
+    for n in alone:
+        try:
+            do([n])
+        except BrokenProcessPool:
+            fractions[n] = 0
+            problems[runs[n].name] = "its process dies, perhaps for lack of memory: fewer --jobs may help"
+    return problems
 
 
 def _readable(path: Path) -> bool:
@@ -586,7 +598,8 @@ def _readable(path: Path) -> bool:
         return False
 
 
-def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent: int | None) -> None:
+def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent: int | None) -> str:
+    """Do a run and keep it; returns what is wrong with it, or an empty text. Raises bad input and full disks."""
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     torch.set_num_threads(1)
@@ -599,12 +612,21 @@ def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent
             os._exit(1)
 
     progress(1e-9)
-    arrays = run.function(run.config, *arguments, progress)
+    try:
+        arrays = run.function(run.config, *arguments, progress)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        report = path.with_name(f"{run.name}.error.txt")
+        _replace(report, traceback.format_exc())
+        fractions[number] = 0
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200] + f"; see {report}"
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     with open(unfinished, "wb") as file:
         np.savez(file, **arrays)
     os.replace(unfinished, path)
     progress(1.0)
+    return ""
 
 
 class _Bar:
@@ -691,8 +713,14 @@ def _read_results(path: Path) -> pd.DataFrame:
     return table
 
 
-def save_reports(out: Path, script: str, experiments: Sequence[Experiment], reports: dict[str, Report]) -> None:
-    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections not in `reports` stay."""
+def save_reports(
+    out: Path, script: str, experiments: Sequence[Experiment], reports: dict[str, Report], lacking: dict[str, list[str]]
+) -> None:
+    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections of other experiments stay.
+
+    A section that lacks runs has a row with the metric `failed` for each and no other; if there are any, RunsFailed is
+    raised at the end.
+    """
     for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
         rows = [
             (section, run, seed, split, metric, repr(float(value)))
@@ -702,8 +730,10 @@ def save_reports(out: Path, script: str, experiments: Sequence[Experiment], repo
             if ("seconds" in metric) == times
             for seed, value in enumerate(values)
         ]
+        if not times:
+            rows += [(section, run, "", "", "failed", "1.0") for section, runs in lacking.items() for run in runs]
         kept = _read_results(path)
-        kept = kept[~kept["section"].isin(reports)]
+        kept = kept[~kept["section"].isin([*reports, *lacking])]
         table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
         _replace(path, table.to_csv(index=False, lineterminator="\n"))
@@ -713,9 +743,12 @@ def save_reports(out: Path, script: str, experiments: Sequence[Experiment], repo
     sections = {text.split(" ", 1)[0]: text.strip() for text in old}
     for experiment in experiments:
         section = experiment.section
-        sections[section] = f"{section} {experiment.name}\n\n{describe(reports[section])}"
+        text = describe(reports[section]) if section in reports else f"Failed: {', '.join(lacking[section])}."
+        sections[section] = f"{section} {experiment.name}\n\n{text}"
     ordered = sorted(sections, key=_numbers)
     _replace(page, f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered))
+    if lacking:
+        raise RunsFailed(lacking, out / f"{script}.csv")
 
 
 def _numbers(section: str) -> tuple[int, ...]:
@@ -769,8 +802,10 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: tuple[float, float
 def save_figure(fig: plt.Figure, path: Path, note: str) -> None:
     """Save as PNG with a small note (what bands and n are) below; the same numbers give the same bytes."""
     fig.supxlabel(note, x=0.01, ha="left", fontsize="small", color="0.35")
-    fig.savefig(path, metadata={"Software": None})
+    unfinished = path.with_name(path.name + ".tmp")
+    fig.savefig(unfinished, format="png", metadata={"Software": None})
     plt.close(fig)
+    os.replace(unfinished, path)
 
 
 def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:

@@ -91,8 +91,8 @@ def train(config: Config, photos: Photos, progress: Callable[[float], None]) -> 
     return arrays
 
 
-def finish(photos: Photos, arguments: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
-    """{label: arrays} of all configurations, kept in OUT/runs/xg."""
+def finish(photos: Photos, arguments: argparse.Namespace) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """{label: arrays} of all configurations, kept in OUT/runs/xg, and the labels of those that failed."""
     configs = CONFIGS
     if arguments.quick:
         rates = (None, *QUICK_RATES)
@@ -101,7 +101,9 @@ def finish(photos: Photos, arguments: argparse.Namespace) -> dict[str, dict[str,
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     folder = arguments.out / "runs" / "xg"
     finished = helpers.finish_runs(runs, (photos,), context, folder, arguments.jobs, arguments.fresh)
-    return {label: finished[run.name] for label, run in zip(configs, runs, strict=True)}
+    names = dict(zip(configs, (run.name for run in runs), strict=True))
+    done = {label: finished[name] for label, name in names.items() if name in finished}
+    return done, [label for label in names if label not in done]
 
 
 # ---------------------------------------------------------------------------- what the numbers say
@@ -210,9 +212,11 @@ def main(argv: list[str] | None = None) -> None:
     helpers.check_out(arguments.out, "xg")
     folder = arguments.data or helpers.demo_faces()
     photos = helpers.load_photos(folder, [VIEW], arguments.memory, QUICK_PHOTOS if arguments.quick else None)
-    found = EXPERIMENTS[0].report(finish(photos, arguments), (photos, arguments.out))
-    print(f"\n7.2.1 xgboost: {helpers.describe(found)}", flush=True)
-    helpers.save_reports(arguments.out, "xg", EXPERIMENTS, {"7.2.1": found})
+    results, failed = finish(photos, arguments)
+    reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
+    for found in reports.values():
+        print(f"\n7.2.1 xgboost: {helpers.describe(found)}", flush=True)
+    helpers.save_reports(arguments.out, "xg", EXPERIMENTS, reports, {"7.2.1": failed} if failed else {})
     print(f"\n7.2.1_xgboost.png, xg.csv, xg.seconds.csv and xg.md are in {arguments.out}.")
 
 

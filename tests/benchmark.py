@@ -9,7 +9,7 @@ networks  Adam steps of section 6's multi-layer perceptrons on the committed pla
           round. All must reach the same loss, or the benchmark fails.
 faces     The whole of cnn.py, and of xg.py, against plain_faces.py, which does the same as the original study did.
           Whole processes on all cores, in turn.
-memory    The largest resident size of one process: section 6's largest runs, section 7 on 2,000 photos.
+memory    The largest resident size of one process (on Linux): section 6's largest runs, section 7 on 2,000 photos.
 
 Writes benchmark.md, benchmark.PART.csv and benchmark.png to plots/ (--out). Needs the extra `bench`; about five minutes
 for networks and memory, half an hour for faces. pytest collects nothing here.
@@ -395,15 +395,11 @@ def draw(table: pd.DataFrame, out: Path) -> None:
 # ---------------------------------------------------------------------------- faces and memory
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and the largest resident size (GiB) of a command and its children; raises if it fails."""
+def timed(command: list[str]) -> float:
+    """Wall seconds of a command; raises if it fails."""
     started = time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 2 ** (20 if sys.platform == "linux" else 30)
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
 
 
 def faces(rounds: int) -> pd.DataFrame:
@@ -424,7 +420,7 @@ def faces(rounds: int) -> pd.DataFrame:
                 ("networks", "plain script"): [*plain, "networks", str(folder), "--weights", weights],
             }
             for (what, contestant), command in commands.items():
-                seconds, _ = timed(command)
+                seconds = timed(command)
                 rows.append((what, contestant, number, seconds))
                 print(f"{what:10} {number} {contestant:14} {seconds:7.1f} s", flush=True)
     return pd.DataFrame(rows, columns=["what", "contestant", "round", "seconds"])
@@ -444,6 +440,11 @@ silent = lambda fraction: None
 """
 FEW = "photos.y = {split: y[:128] for split, y in photos.y.items()}\n"  # a few steps; all photos stay in memory
 RUN = "NN_tutorial.train(NN_tutorial.{}, places, range(5), 'cpu', silent)"
+# Not resource.getrusage: its ru_maxrss starts at the size of the process that started this one.
+PEAK = """
+import re
+print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 2**20)
+"""
 MEMORY = {
     "6: batch size 1": TRAIN + RUN.format("BATCH_SIZES['batch size 1']"),
     "6: (6, 64)": TRAIN + RUN.format("Config(width=64, epochs=1)"),
@@ -470,7 +471,7 @@ def memory() -> pd.DataFrame:
                 pixels = generator.integers(0, 256, (28, 28, 3), np.uint8).repeat(8, 0).repeat(8, 1)
                 Image.fromarray(pixels).save(Path(place, label, f"{number}.jpg"))
         for what, code in MEMORY.items():
-            _, size = timed([sys.executable, "-c", code, place])
+            size = float(subprocess.check_output([sys.executable, "-c", code + PEAK, place], cwd=ROOT, text=True))
             rows.append((what, size))
             print(f"{what:24} {size:5.2f} GiB", flush=True)
     return pd.DataFrame(rows, columns=["what", "gib"])

@@ -101,7 +101,10 @@ def main() -> None:
                 except AssertionError as error:
                     failures += 1
                     outcome = f"FAILED: {error}"
-                print(f"{script} {number + 1}/{given.times}: killed after {after:.1f} s of {duration:.1f}; {outcome}", flush=True)
+                print(
+                    f"{script} {number + 1}/{given.times}: killed after {after:.1f} s of {duration:.1f}; {outcome}",
+                    flush=True,
+                )
     print(f"{failures} failures")
     sys.exit(1 if failures else 0)
 

@@ -1,0 +1,83 @@
+"""What happens to the other runs when one fails or its process is killed, and that the failure is seen."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+import helpers
+import NN_tutorial
+from helpers import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    fault: str = ""
+
+
+def work(config: Config, progress) -> dict[str, np.ndarray]:
+    progress(0.5)
+    if config.fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.fault == "raises":
+        raise ValueError("a loss of nan,\nhere of all places")
+    return {"done": np.array(1)}
+
+
+def runs(*faults: str) -> list[Run]:
+    good = [Run(f"good{i}", work, Config(), 1.0) for i in range(4)]
+    return [*(Run(f"bad-{fault}", work, Config(fault), 9.0) for fault in faults), *good]
+
+
+def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
+    finished = helpers.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 2)
+    assert set(finished) == {f"good{i}" for i in range(4)}
+    messages = capfd.readouterr().err
+    assert "a worker process died, perhaps for lack of memory; it had bad-killed" in messages
+    assert "the run bad-killed failed (its process dies" in messages
+    assert "the run bad-raises failed (ValueError: a loss of nan,; see " in messages
+    assert "Traceback" not in messages
+    assert "here of all places" in (tmp_path / "bad-raises.error.txt").read_text()
+    assert not list(tmp_path.glob("*.tmp"))
+
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("good*.npz")}
+    helpers.finish_runs(runs("raises"), (), {}, tmp_path, 1)
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("good*.npz")}
+
+
+def test_a_run_left_alone_that_is_killed_does_not_take_the_script_with_it(tmp_path):
+    assert helpers.finish_runs(runs("killed")[:1], (), {}, tmp_path, 2) == {}
+
+
+def test_one_job_reports_a_failing_run_too(tmp_path, capfd):
+    assert len(helpers.finish_runs(runs("raises"), (), {}, tmp_path, 1)) == 4
+    assert "the run bad-raises failed" in capfd.readouterr().err
+
+
+def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatch, capfd):
+    arguments = ["width", "learning-rate", "--quick", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]
+    train = NN_tutorial.train
+
+    def fails_at_1(config, *others):
+        if config.lr == 1.0:
+            raise MemoryError("no room")
+        return train(config, *others)
+
+    monkeypatch.setattr(NN_tutorial, "train", fails_at_1)
+    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "6.1.1 lacks lr 1" in line
+    table = pd.read_csv(tmp_path / "NN_tutorial.csv", dtype=str, keep_default_na=False)
+    failed = table[table.metric == "failed"]
+    assert failed[["section", "run"]].to_numpy().tolist() == [["6.1.1", "lr 1"]]
+    assert set(table.section) == {"6.1.1", "6.2.1.4"}  # the other experiment is complete
+    assert (tmp_path / "6.2.1.4_width.png").exists()
+    assert "## 6.1.1 learning-rate\n\nFailed: lr 1." in (tmp_path / "NN_tutorial.md").read_text()
+
+    monkeypatch.undo()  # the same command again does the rest
+    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 0
+    table = pd.read_csv(tmp_path / "NN_tutorial.csv", dtype=str)
+    assert "failed" not in set(table.metric)
+    assert "lr 1" in set(table.run)
