@@ -18,6 +18,7 @@ import pickle
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,7 +175,8 @@ def choose_backbone(choice: str, url: str = ResNet18_Weights.IMAGENET1K_V1.url) 
 
 def check_weights(name: str, weights: Path, remedy: str) -> None:
     try:
-        make_backbone(name, 224, weights)
+        with warnings.catch_warnings(action="ignore"):  # on odd pickles
+            make_backbone(name, 224, weights)
     except Exception:  # unpickling damaged bytes raises nearly anything
         raise InputError(f"isn't a file of weights for {NAMES[name]}", str(weights), remedy) from None
 

@@ -494,10 +494,12 @@ def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     found = {}
+    check_data(folder, "make it readable")
     for name, names in CLASSES.items():
         path = _subfolder(folder, names)
         if path is None:
             raise InputError(f"has no {name} photos", str(folder), f"add a folder {' or '.join(names)}")
+        check_data(path, "make it readable")
         files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
         files = [file for file in files if file.is_file() or file.is_symlink()]
         if not files:
@@ -814,9 +816,9 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         unfinished.write_bytes(content)
         os.replace(unfinished, path)
-    except OSError:
+    except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a full disk names no file itself
 
 
 def describe(report: Report) -> str:
