@@ -169,6 +169,7 @@ UNSAVED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, 
 
 def run_script(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 2 bad usage or input, 130 stopped with Ctrl-C."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
     try:
         main()
     except InputError as error:
@@ -198,14 +199,15 @@ def check_data(folder: Path, remedy: str) -> None:
 
 def warn_of_repeats(folder: Path, what: str, splits: dict[str, Sequence[Hashable]]) -> None:
     """Warn where examples of validation or test are in an earlier split too, since that flatters their accuracy."""
-    seen: set[Hashable] = set()
-    repeats = 0
-    for examples in splits.values():
-        repeats += sum(example in seen for example in examples)
-        seen.update(examples)
+    seen = set(splits["train"])
+    repeats = total = 0
+    for split in ("validation", "test"):
+        repeats += sum(example in seen for example in splits[split])
+        total += len(splits[split])
+        seen.update(splits[split])
     if repeats:
-        where = f"{repeats} {what} of validation and test are in an earlier split too"
-        print(f"warning: {where}, {folder}, remove them or distrust the accuracies", file=sys.stderr)
+        found = f"{repeats} of {total} {what} of validation and test are in an earlier split too"
+        print(f"warning: {found}, {folder}, remove them or distrust the accuracies", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------- places
@@ -259,7 +261,7 @@ def load_places(folder: Path) -> Places:
                 f"{folder / split}.csv line {_line(unseen)}",
                 "add places of it to train.csv or remove its rows",
             )
-    rows = {split: list(table[["long", "lat", "country"]].itertuples(index=False)) for split, table in tables.items()}
+    rows = {s: list(zip(t["long"], t["lat"], t["country"], strict=True)) for s, t in tables.items()}
     warn_of_repeats(folder, "places", rows)
     return Places(
         x={split: table[["long", "lat"]].to_numpy(np.float32) for split, table in tables.items()},
@@ -629,7 +631,7 @@ def finish_runs(
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
     damaged = [paths[run.name].name for run in missing if paths[run.name].exists()]
     if damaged:
-        what = f"{len(damaged)} finished runs are damaged"
+        what = f"{len(damaged)} of {len(runs)} finished runs are damaged"
         print(f"warning: {what}, {folder}, they are done again: {' '.join(damaged)}", file=sys.stderr)
     print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
     if missing:
@@ -770,11 +772,11 @@ def _read_page(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        texts = [text.strip() for text in path.read_text(encoding="utf-8").split("\n## ")[1:]]
+        title, *texts = path.read_text(encoding="utf-8").split("\n## ")
     except (ValueError, OSError):
-        texts = [""]
-    sections = {text.partition(" ")[0]: text for text in texts}
-    if not all(re.fullmatch(SECTION, section) for section in sections):
+        title, texts = "", []
+    sections = {text.partition(" ")[0]: text.strip() for text in texts}
+    if title.strip() != f"# {path.stem}" or not all(re.fullmatch(SECTION, section) for section in sections):
         raise InputError("is not a report of ours", str(path), "move it away or choose another folder with --out")
     return sections
 

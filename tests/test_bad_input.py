@@ -144,7 +144,7 @@ PLACES = [
     ("gzip under another name", every(lambda text: gzip.compress(text.encode()))),
     ("train.csv.gz", places(train=None, train_csv_gz=gzip.compress(TRAIN.encode()))),
     ("half a gzip", places(train=gzip.compress(TRAIN.encode())[:40]), "error: can't be read", "train.csv"),
-    ("repeats", places(test=TRAIN + TRAIN[len(HEAD) :]), "warning: 4 places", "in an earlier split", "data"),
+    ("repeats", places(test=TRAIN + TRAIN[len(HEAD) :]), "warning: 4 of 5 places", "in an earlier split", "data"),
     ("same place, other country", places(test=HEAD + "2.3,48.9,Germany\n")),
     ("names that are no paths", places_to_the_end(train=TRAIN + "1,1,../../x\n3,9,$\\frac$\n-9,2,Ελλάς $_$ 日本\n")),
 ]  # fmt: skip
@@ -249,7 +249,7 @@ PHOTOS = [
     ("only too large", photos(alone(huge, "x.png")), "error: 1 of 1 fake", "pixels are too many", "val/fake/x.png"),
     ("only a folder", photos(alone(Path.mkdir, "x.jpg")), "error: has no photos", "val/fake"),
     ("in two splits", photos(lambda data: shutil.copy(data / "train/real/0.png", data / "test/real/x.png")),
-     "warning: 1 photos of validation and test are in an earlier split too", "data"),
+     "warning: 1 of 7 photos of validation and test are in an earlier split too", "data"),
     ("odd names", photos(odd_names)),
     ("no validation", photos(lambda data: shutil.rmtree(data / "val")), "error: has no validation photos", "val"),
     ("one class", photos(lambda data: shutil.rmtree(data / "train/fake")), "error: has no fake photos", "train"),
@@ -335,7 +335,8 @@ USAGE = [
         ("OUT in /proc", usage(script, "--out", "/proc/plots"), "error: can't write", "/proc/plots", "--out"),
         ("read-only OUT", read_only_out(script), "error: can't write (Read-only file system)", "out", "--out"),
         ("a table of others", in_the_way(script, f"{script}.csv", "a,b\n1,2\n"), "error: is not a t", f"{script}.csv"),
-        ("a page of others", in_the_way(script, f"{script}.md", "# I\n\n## one\n"), "error: is not a", f"{script}.md"),
+        ("notes of others", in_the_way(script, f"{script}.md", "my notes\n"), "error: is not a", f"{script}.md"),
+        ("a page of others", in_the_way(script, f"{script}.md", f"# {script}\n\n## one\n"), "error: is not a", f"{script}.md"),
         ("a folder as a page", in_the_way(script, f"{script}.md", None), "error: is not a report", f"{script}.md"),
     ]
 ]  # fmt: skip
@@ -475,7 +476,12 @@ def runs_in_the_way(folder, patch):
     return photos()(folder, patch)
 
 
-DAMAGED = "warning: 1 finished runs are damaged", "out/runs/xg", "XGBoost-default-", ".npz"
+def out_that_is_no_text(folder, patch):
+    script, options = finished(folder, patch)
+    return script, [*options, "--out", folder / os.fsdecode(b"out/\xff")]
+
+
+DAMAGED = "warning: 1 of 3 finished runs are damaged", "out/runs/xg", "XGBoost-default-", ".npz"
 WEIGHTS = "error: isn't a file of weights for ResNet-18", "resnet18-", "delete it"
 FULL = "error: No space left on device", "make room"
 STATE = [
@@ -488,7 +494,7 @@ STATE = [
     ("no arrays", damaged(no_arrays), *DAMAGED),
     ("code in a run", damaged(hidden_code), *DAMAGED),
     ("a pickle for a run", damaged(lambda path: path.write_bytes(code_in_a_pickle())), *DAMAGED),
-    ("two bad runs", damaged(half, zeros), "warning: 2 finished runs are damaged", "XGBoost-default-", "XGBoost-lr-"),
+    ("two bad runs", damaged(half, zeros), "warning: 2 of 3 finished", "XGBoost-default-", "XGBoost-lr-"),
     ("a run away", damaged(Path.unlink)),
     ("empty weights", weights(b""), *WEIGHTS),
     ("a web page", weights(b"<html>not here</html>"), *WEIGHTS),
@@ -503,6 +509,7 @@ STATE = [
     ("no room for a table", full_disk("xg.csv"), *FULL, "out/xg.csv,"),
     ("no room for a page", full_disk("xg.md"), *FULL, "out/xg.md,"),
     ("no room for a run", full_disk_in_training, "error: No space left on device, while saving, make room"),
+    ("OUT that is no text", out_that_is_no_text),
     ("a file for the runs", runs_in_the_way, "error: ", "out/runs", "--out"),
 ]  # fmt: skip
 
