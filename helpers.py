@@ -4,13 +4,16 @@ Nothing here knows an experiment or a model; those live in the script of their s
 """
 
 import argparse
+import difflib
 import errno
+import gzip
 import hashlib
 import importlib.metadata
 import inspect
 import io
 import json
 import os
+import re
 import runpy
 import signal
 import sys
@@ -18,12 +21,12 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import joblib
 import matplotlib
@@ -39,6 +42,7 @@ from tqdm import tqdm
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
+SECTION = r"\d+(\.\d+)*"
 STYLE = Path(__file__).with_name("study.mplstyle")
 # Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
 LOOK = {
@@ -60,7 +64,10 @@ class InputError(Exception):
     """Bad usage or bad input: shown as the line `error: WHAT, WHERE, WHAT TO DO`, exit code 2."""
 
     def __init__(self, what: str, where: str, remedy: str):
-        super().__init__(f"{what}, {where}, {remedy}".replace("\n", " "))
+        super().__init__(what, where, remedy)  # all three, or a worker could not send it
+
+    def __str__(self) -> str:
+        return " ".join(", ".join(self.args).splitlines())
 
 
 # ---------------------------------------------------------------------------- command line
@@ -115,9 +122,11 @@ def parse_arguments(
     parser.add_argument("--list", action="store_true", help="name the experiments and stop")
     parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data", help="folder with the data")
     parser.add_argument("--out", type=Path, default=Path("plots"), help="folder for what is made (default: plots)")
-    parser.add_argument("--seeds", type=positive, default=5, help="repetitions of every run (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=whole(1, 1000), default=5, help="repetitions of every run (default: %(default)s)"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--jobs", type=positive, help="worker processes (default: the cores there are)")
+    parser.add_argument("--jobs", type=whole(1, 1000), help="worker processes (default: the cores there are)")
     parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
     parser.add_argument("--fresh", action="store_true", help="forget the finished runs of the experiments named")
     if options:
@@ -131,21 +140,26 @@ def parse_arguments(
     by_name = {experiment.name: experiment for experiment in experiments}
     for name in arguments.names:
         if name not in by_name:
-            raise InputError(f"unknown experiment '{name}'", "on the command line", f"choose from {' '.join(by_name)}")
+            near = "".join(f"did you mean {n}? " for n in difflib.get_close_matches(name, by_name, 1))
+            remedy = f"{near}choose from {' '.join(by_name)}"
+            raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
     arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
     arguments.device = choose_device(arguments.device)
     arguments.jobs = arguments.jobs or (joblib.cpu_count() if arguments.device == "cpu" else 1)
     return arguments
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `low` to `high`."""
 
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
+        return number
 
-positive.__name__ = "whole number"  # argparse puts it into its message
+    parse.__name__ = "whole number"  # argparse puts it into its message
+    return parse
 
 
 def choose_device(name: str) -> str:
@@ -158,8 +172,13 @@ def choose_device(name: str) -> str:
     return name
 
 
+# What the operating system says to saving where there is no room, no permission, or something in the way.
+UNSAVED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+
+
 def run_script(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 1 runs failed, 2 bad usage or input, 130 stopped with Ctrl-C."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
     try:
         main()
     except RunsFailed as error:
@@ -169,7 +188,7 @@ def run_script(main: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in UNSAVED:
             raise
         where = error.filename or "while saving"
         print(f"error: {error.strerror}, {where}, make room or choose another folder with --out", file=sys.stderr)
@@ -178,6 +197,29 @@ def run_script(main: Callable[[], None]) -> int:
         print("stopped: finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def check_data(folder: Path, remedy: str) -> None:
+    """Raises InputError for a folder of data that isn't there or can't be read."""
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        raise InputError("no such folder", str(folder), remedy) from None
+    except OSError as error:
+        raise InputError(f"can't be read as a folder ({error.strerror})", str(folder), remedy) from None
+
+
+def warn_of_repeats(folder: Path, what: str, splits: dict[str, Sequence[Hashable]]) -> None:
+    """Warn where examples of validation or test are in an earlier split too, since that flatters their accuracy."""
+    seen = set(splits["train"])
+    repeats = total = 0
+    for split in ("validation", "test"):
+        repeats += sum(example in seen for example in splits[split])
+        total += len(splits[split])
+        seen.update(splits[split])
+    if repeats:
+        found = f"{repeats} of {total} {what} of validation and test are in an earlier split too"
+        print(f"warning: {found}, {folder}, remove them or distrust the accuracies", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------- places
@@ -209,12 +251,13 @@ class Places:
 def load_places(folder: Path) -> Places:
     """Read train.csv, validation.csv and test.csv (columns long, lat, country; others are ignored).
 
+    Separated by commas, semicolons (with decimal points or commas) or tabs; gzipped or not.
+
     `country` is a name or an integer code; the labels are those of the training file, names in alphabetical
     and codes in numerical order. Raises InputError, which names the file and the line, for anything that
     can't be trained on.
     """
-    if not folder.is_dir():
-        raise InputError("no such folder", str(folder), "give --data a folder with train.csv, validation.csv, test.csv")
+    check_data(folder, "give --data a folder with train.csv, validation.csv, test.csv")
     tables = {split: _read_places(folder / f"{split}.csv") for split in SPLITS}
     names = sorted(tables["train"]["country"].unique())
     if all(name.lstrip("-").isdigit() for name in names):
@@ -230,6 +273,8 @@ def load_places(folder: Path) -> Places:
                 f"{folder / split}.csv line {_line(unseen)}",
                 "add places of it to train.csv or remove its rows",
             )
+    rows = {s: list(zip(t["long"], t["lat"], t["country"], strict=True)) for s, t in tables.items()}
+    warn_of_repeats(folder, "places", rows)
     return Places(
         x={split: table[["long", "lat"]].to_numpy(np.float32) for split, table in tables.items()},
         y={split: table["country"].map(code).to_numpy(np.int64) for split, table in tables.items()},
@@ -238,18 +283,36 @@ def load_places(folder: Path) -> Places:
 
 
 def _line(bad: pd.Series) -> int:
-    return int(bad.to_numpy().argmax()) + 2  # the header is line 1
+    return int(bad.idxmax()) + 2  # the header is line 1
 
 
 def _read_places(path: Path) -> pd.DataFrame:
+    packed = path.with_name(f"{path.name}.gz")
+    if packed.exists() and not path.exists():
+        path = packed
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        if not data.strip():
+            raise InputError("file is empty", str(path), "give it the columns long, lat, country and rows")
+        header = io.BytesIO(data).readline()
+        separator = max(",;\t", key=lambda character: header.count(character.encode()))
+        table = pd.read_csv(
+            io.BytesIO(data),
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            skip_blank_lines=False,  # they count in the line numbers of what is wrong
+        )
     except FileNotFoundError:
         raise InputError("file is missing", str(path), "put it there or name another folder with --data") from None
-    except pd.errors.EmptyDataError:
-        raise InputError("file is empty", str(path), "give it the columns long, lat, country and rows") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"can't be read ({error})", str(path), "save it as a comma-separated UTF-8 text") from None
+    table = table.reset_index(drop=True).fillna("")
+    table = table[(table != "").any(axis=1)]
     table.columns = table.columns.str.strip().str.lower()
     for column in ("long", "lat", "country"):
         if list(table.columns).count(column) != 1:
@@ -260,7 +323,8 @@ def _read_places(path: Path) -> pd.DataFrame:
     if table.empty:
         raise InputError("has no rows", str(path), "add at least one place")
     for column, limit in (("long", 180), ("lat", 90)):
-        numbers = pd.to_numeric(table[column], errors="coerce")
+        texts = table[column].str.replace(",", ".") if separator == ";" else table[column]
+        numbers = pd.to_numeric(texts, errors="coerce")
         unusable = ~np.isfinite(numbers)
         if unusable.any():
             text = table[column][unusable].iloc[0]
@@ -383,12 +447,13 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
     fitting = [view for view in views if total * view.crop**2 * 3 <= memory * 2**30]
     digest = hashlib.sha256()
     photos = Photos({}, {}, "", {view: {} for view in fitting})
-    left_out = []
+    left_out, digests = [], {}
     with tqdm(total=total, desc="reading photos", disable=None) as bar:
         for split, classes in found.items():
             files = [(path, label) for label, name in enumerate(CLASSES) for path in classes[name]]
             space = {view: np.empty((len(files), view.crop, view.crop, 3), np.uint8) for view in fitting}
-            problems = _decode([path for path, _ in files], space, digest, bar)
+            digests[split], problems = _decode([path for path, _ in files], space, bar)
+            digest.update(b"".join(digests[split]))
             for name, paths in classes.items():
                 bad = [path for path in paths if path in problems]
                 if len(bad) > max(1, BAD_SHARE * len(paths)) or len(bad) == len(paths):
@@ -404,14 +469,14 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
     if left_out:
         names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
         print(f"warning: {len(left_out)} of {total} photos are left out: {names}", file=sys.stderr)
+    warn_of_repeats(folder, "photos", {split: list(filter(None, files)) for split, files in digests.items()})
     photos.fingerprint = digest.hexdigest()
     return photos
 
 
 def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """{split: {class: files}} in either layout."""
-    if not folder.is_dir():
-        raise InputError("no such folder", str(folder), "give --data a folder of photos")
+    check_data(folder, "give --data a folder of photos")
     splits = {split: _subfolder(folder, names) for split, names in FOLDERS.items()}
     if any(splits.values()):
         for split, path in splits.items():
@@ -426,7 +491,7 @@ def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
     for name, files in _classes(folder).items():
         if len(files) < 10:
             raise InputError(f"{len(files)} {name} photos are too few to split", str(folder), "give at least 10")
-        files.sort(key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
+        files.sort(key=lambda path: hashlib.sha256(os.fsencode(path.name)).hexdigest())
         lower = 0
         for split, share in SHARES.items():
             upper = round(share * len(files))
@@ -443,19 +508,25 @@ def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     found = {}
+    check_data(folder, "make it readable")
     for name, names in CLASSES.items():
         path = _subfolder(folder, names)
         if path is None:
             raise InputError(f"has no {name} photos", str(folder), f"add a folder {' or '.join(names)}")
+        check_data(path, "make it readable")
         files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+        files = [file for file in files if file.is_file() or file.is_symlink()]
         if not files:
             raise InputError("has no photos", str(path), "put JPEG, PNG, WebP or BMP files there")
         found[name] = sorted(files)
     return found
 
 
-def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], digest, bar: tqdm) -> dict[Path, str]:
-    """Fill space[view][number] with every photo; returns what is wrong with those that can't be read."""
+def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], bar: tqdm) -> tuple[list[bytes], dict[Path, str]]:
+    """Fill space[view][number] with every photo.
+
+    Returns the digests of the files' bytes, and what is wrong with those that can't be read, whose digest is empty.
+    """
 
     def one(number: int, path: Path) -> tuple[bytes, str]:
         try:
@@ -467,17 +538,17 @@ def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], digest, bar: t
         except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
             return b"", str(error).partition("<_io")[0].strip() or type(error).__name__
 
-    problems = {}
+    digests, problems = [], {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on odd metadata; what can't be decoded raises
         work = (joblib.delayed(one)(number, path) for number, path in enumerate(paths))
         parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), prefer="threads", return_as="generator")
-        for path, (bytes_of, problem) in zip(paths, parallel(work), strict=True):
+        for path, (digest, problem) in zip(paths, parallel(work), strict=True):
             bar.update()
-            digest.update(bytes_of)
+            digests.append(digest)
             if problem:
                 problems[path] = problem
-    return problems
+    return digests, problems
 
 
 def read_photo(data: bytes) -> Image.Image:
@@ -540,6 +611,12 @@ def finish_runs(
             path.unlink(missing_ok=True)
     paths = {run.name: run.path(folder, context) for run in runs}
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
+    damaged = [paths[run.name].name for run in missing if paths[run.name].exists()]
+    for name in damaged:
+        (folder / name).unlink()
+    if damaged:
+        what = f"{len(damaged)} of {len(runs)} finished runs are damaged"
+        print(f"warning: {what}, {folder}, they are done again: {' '.join(damaged)}", file=sys.stderr)
     print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
     if missing:
         with tempfile.TemporaryDirectory() as scratch:
@@ -592,9 +669,9 @@ def _do_all(runs: Sequence[Run], arguments: tuple, paths: dict[str, Path], board
 
 def _readable(path: Path) -> bool:
     try:
-        np.load(path).close()
-        return True
-    except (OSError, ValueError, EOFError, BadZipFile):
+        with np.load(path) as arrays:
+            return len(dict(arrays)) > 0
+    except Exception:  # reading a damaged archive raises nearly anything
         return False
 
 
@@ -618,7 +695,7 @@ def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent
         raise
     except Exception as error:
         report = path.with_name(f"{run.name}.error.txt")
-        _replace(report, traceback.format_exc())
+        _replace(report, traceback.format_exc().encode())
         fractions[number] = 0
         return f"{type(error).__name__}: {error}".splitlines()[0][:200] + f"; see {report}"
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
@@ -694,11 +771,12 @@ def check_out(out: Path, script: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # of another script at the same time
     except OSError as error:
         raise InputError(f"can't write ({error.strerror})", str(out), "choose another folder with --out") from None
     for path in (out / f"{script}.csv", out / f"{script}.seconds.csv"):
         _read_results(path)
+    _read_page(out / f"{script}.md")
 
 
 def _read_results(path: Path) -> pd.DataFrame:
@@ -708,9 +786,23 @@ def _read_results(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError):
         table = pd.DataFrame()
-    if list(table.columns) != COLUMNS:
+    if list(table.columns) != COLUMNS or not table["section"].str.fullmatch(SECTION).all():
         raise InputError("is not a table of results", str(path), "move it away or choose another folder with --out")
     return table
+
+
+def _read_page(path: Path) -> dict[str, str]:
+    """{section: its text} of a saved report."""
+    if not path.exists():
+        return {}
+    try:
+        title, *texts = path.read_text(encoding="utf-8").split("\n## ")
+    except (ValueError, OSError):
+        title, texts = "", []
+    sections = {text.partition(" ")[0]: text.strip() for text in texts}
+    if title.strip() != f"# {path.stem}" or not all(re.fullmatch(SECTION, section) for section in sections):
+        raise InputError("is not a report of ours", str(path), "move it away or choose another folder with --out")
+    return sections
 
 
 def save_reports(
@@ -736,17 +828,17 @@ def save_reports(
         kept = kept[~kept["section"].isin([*reports, *lacking])]
         table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
-        _replace(path, table.to_csv(index=False, lineterminator="\n"))
+        _replace(path, table.to_csv(index=False, lineterminator="\n").encode())
 
     page = out / f"{script}.md"
-    old = page.read_text(encoding="utf-8").split("\n## ")[1:] if page.exists() else []
-    sections = {text.split(" ", 1)[0]: text.strip() for text in old}
+    sections = _read_page(page)
     for experiment in experiments:
         section = experiment.section
         text = describe(reports[section]) if section in reports else f"Failed: {', '.join(lacking[section])}."
         sections[section] = f"{section} {experiment.name}\n\n{text}"
     ordered = sorted(sections, key=_numbers)
-    _replace(page, f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered))
+    text = f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered)
+    _replace(page, text.encode())
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")
 
@@ -755,10 +847,15 @@ def _numbers(section: str) -> tuple[int, ...]:
     return tuple(int(part) for part in section.split("."))
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or, where the disk is full, leave the old one."""
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a full disk names no file itself
 
 
 def describe(report: Report) -> str:
@@ -802,10 +899,12 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: tuple[float, float
 def save_figure(fig: plt.Figure, path: Path, note: str) -> None:
     """Save as PNG with a small note (what bands and n are) below; the same numbers give the same bytes."""
     fig.supxlabel(note, x=0.01, ha="left", fontsize="small", color="0.35")
-    unfinished = path.with_name(path.name + ".tmp")
-    fig.savefig(unfinished, format="png", metadata={"Software": None})
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts: a box is drawn
+        fig.savefig(picture, format="png", metadata={"Software": None})
     plt.close(fig)
-    os.replace(unfinished, path)
+    _replace(path, picture.getvalue())
 
 
 def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:

@@ -203,8 +203,22 @@ def photo_options(parser: argparse.ArgumentParser) -> None:
     """What both scripts of section 7 add to the shared command line."""
     parser.set_defaults(data=None, seeds=1)
     parser.add_argument(
-        "--memory", type=float, default=4.0, metavar="GIB", help="stream photos that need more (default: %(default)s)"
+        "--memory",
+        type=gibibytes,
+        default=4.0,
+        metavar="GIB",
+        help="stream photos that need more (default: %(default)s)",
     )
+
+
+def gibibytes(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
+    return number
+
+
+gibibytes.__name__ = "number"  # argparse puts it into its message
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
                 pixels = draws.integers(0, 120, (64, 64), dtype=np.uint8)
                 if label == "fake":
                     pixels[24:40, 24:40] += 60
-                Image.fromarray(pixels).save(root / split / label / f"{number:02}.png")
+                Image.fromarray(pixels).save(root / split / label / f"{number:02} $_$ 脸.png")
     return root
 
 
@@ -109,19 +109,6 @@ def test_weights_that_cannot_be_had(address, tmp_path, monkeypatch, capsys):
     assert line.startswith("warning: can't download the weights")
     assert (name, weights) == ("efficientnet-lite0", LITE)
     assert not list((tmp_path / "hub" / "checkpoints").iterdir())
-
-
-def test_a_damaged_weights_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = tmp_path / "hub" / "checkpoints" / cnn.ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
-    file.parent.mkdir(parents=True)
-    for content in (b"", b"<html>not here</html>"):
-        file.write_bytes(content)
-        with pytest.raises(InputError, match=rf"isn't a file of weights for ResNet-18.*{file.name}"):
-            cnn.choose_backbone("resnet18")
-    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
-    with pytest.raises(InputError, match="isn't a file of weights"):
-        cnn.choose_backbone("resnet18")
 
 
 # ---------------------------------------------------------------------------- baselines
@@ -336,17 +323,6 @@ def test_exit_code_of_bad_input(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: no such folder, ")
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("main", [cnn.main, xg.main])
-@pytest.mark.parametrize(
-    "options", [["nonsense"], ["--data", "nowhere"], ["--seeds", "0"], ["--memory", "lots"], ["--data", __file__]]
-)
-def test_bad_usage_is_one_line(main, options, tmp_path, capsys):
-    assert helpers.run_script(lambda: main([*options, "--out", str(tmp_path)])) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert line.count(", ") >= 2
 
 
 def test_list_names_the_experiments(capsys):

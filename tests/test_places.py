@@ -10,7 +10,6 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import helpers
-import NN_tutorial
 
 DATA = Path(__file__).parents[1] / "data"
 SIZES = {"train": 76_812, "validation": 9_605, "test": 9_598}
@@ -76,52 +75,3 @@ def test_codes_as_pandas_writes_them_after_a_gap_and_a_byte_order_mark(tmp_path)
 def test_a_country_called_na_is_a_name(tmp_path):
     table = "long,lat,country\n17,-22,NA\n13,52,DE\n"
     assert helpers.load_places(write(tmp_path, train=table, validation=table, test=table)).countries == ["DE", "NA"]
-
-
-HEAD = "long,lat,country\n2.3,48.9,France\n"
-BAD = {
-    "missing column": ("test", "long,country\n1,France\n", "needs one column 'lat'", "test.csv"),
-    "text in a number column": ("train", HEAD + "east,50,Germany\n", "long 'east' is not a number", "train.csv line 3"),
-    "empty file": ("validation", "", "file is empty", "validation.csv"),
-    "no rows": ("validation", "long,lat,country\n", "has no rows", "validation.csv"),
-    "nan": ("test", HEAD + "nan,50,Germany\n", "long 'nan' is not a number", "test.csv line 3"),
-    "missing number": ("test", HEAD + "3,,Germany\n", "lat '' is not a number", "test.csv line 3"),
-    "infinite": ("test", HEAD + "inf,50,Germany\n", "long 'inf' is not a number", "test.csv line 3"),
-    "latitude of 200": ("test", HEAD + "3,200,Germany\n", "lat 200 is outside -90 to 90", "test.csv line 3"),
-    "longitude of 181": ("train", HEAD + "181,20,Germany\n", "long 181 is outside -180 to 180", "train.csv line 3"),
-    "unseen country": ("test", HEAD + "3,50,Narnia\n", "country 'Narnia' is not in train.csv", "test.csv line 3"),
-    "missing country": ("train", HEAD + "3,50,\n", "country is missing", "train.csv line 3"),
-    "one country": ("train", HEAD, "only one country", "train.csv"),
-    "ragged": ("train", HEAD + "3,50,Germany,x,y\n", "can't be read", "train.csv"),
-    "column twice": ("train", "long,Long,lat,country\n1,2,3,A\n", "needs one column 'long'", "train.csv"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_places_end_with_one_line_and_exit_code_2(case, tmp_path, capsys):
-    split, text, what, where = BAD[case]
-    folder = write(tmp_path / "places", **{split: text})
-    code = helpers.run_script(lambda: NN_tutorial.main(["--data", str(folder), "--out", str(tmp_path / "out")]))
-    line = capsys.readouterr().err
-    assert code == 2
-    assert line.startswith("error: ")
-    assert line.count("\n") == 1
-    assert what in line
-    assert where in line
-
-
-@pytest.mark.parametrize("missing", helpers.SPLITS)
-def test_a_missing_file(missing, tmp_path):
-    folder = write(tmp_path)
-    (folder / f"{missing}.csv").unlink()
-    with pytest.raises(helpers.InputError, match=rf"file is missing, .*{missing}\.csv, "):
-        helpers.load_places(folder)
-
-
-def test_a_missing_folder_and_a_binary_file(tmp_path):
-    with pytest.raises(helpers.InputError, match="no such folder"):
-        helpers.load_places(tmp_path / "nowhere")
-    folder = write(tmp_path)
-    (folder / "train.csv").write_bytes(bytes(range(256)) * 4)
-    with pytest.raises(helpers.InputError, match=r"train\.csv"):
-        helpers.load_places(folder)

@@ -189,33 +189,6 @@ def test_other_peoples_files_work_unchanged(tmp_path):
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == FIGURES
 
 
-USAGE = {
-    "unknown experiment": (["learning-rates"], "unknown experiment 'learning-rates'"),
-    "unknown option": (["--sedes", "2"], "unrecognized arguments"),
-    "no seeds": (["--seeds", "0"], "must be at least 1"),
-    "text for seeds": (["--seeds", "many"], "invalid whole number value"),
-    "unknown device": (["--device", "tpu"], "invalid choice"),
-    "no such folder": (["--data", "nowhere"], "no such folder, nowhere"),
-    "a file for a folder": (["--out", str(ROOT / "README.md")], "can't write"),
-}
-
-
-@pytest.mark.parametrize("case", USAGE)
-def test_bad_usage_ends_with_one_line_and_exit_code_2(case, capsys):
-    arguments, what = USAGE[case]
-    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 2
-    line = capsys.readouterr().err
-    assert re.fullmatch(r"error: [^\n]+, [^\n]+, [^\n]+\n", line)
-    assert what in line
-
-
-def test_results_that_are_not_ours_are_not_overwritten(tmp_path, capsys):
-    (tmp_path / "NN_tutorial.csv").write_text("my,own,table\n1,2,3\n")
-    assert helpers.run_script(lambda: NN_tutorial.main(["--out", str(tmp_path)])) == 2
-    assert "is not a table of results" in capsys.readouterr().err
-    assert (tmp_path / "NN_tutorial.csv").read_text() == "my,own,table\n1,2,3\n"
-
-
 def test_list_names_all_experiments():
     process = script("--list")
     assert process.returncode == 0
