@@ -354,6 +354,8 @@ def test_wilsons_interval_of_any_share_lies_in_0_to_1_and_contains_it(share, n):
 def test_wilsons_interval_shrinks_with_n_and_mirrors_with_the_share(counts, times):
     right, n = counts
     low, high = helpers.wilson(right / n, n)
+    for end in (low, high):  # the shares from which this one is just 1.96 standard errors away
+        assert abs(end - right / n) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), abs=1e-6)
     many_low, many_high = helpers.wilson(right / n, times * n)
     assert many_high - many_low < high - low
     assert helpers.wilson(1 - right / n, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
