@@ -260,7 +260,7 @@ def load_places(folder: Path) -> Places:
     check_data(folder, "give --data a folder with train.csv, validation.csv, test.csv")
     tables = {split: _read_places(folder / f"{split}.csv") for split in SPLITS}
     names = sorted(tables["train"]["country"].unique())
-    if all(name.lstrip("-").isdigit() for name in names):
+    if all(re.fullmatch(r"-?\d{1,4000}", name) for name in names):
         names.sort(key=int)
     if len(names) < 2:
         raise InputError("only one country", str(folder / "train.csv"), "give at least two to tell apart")
@@ -621,7 +621,7 @@ def finish_runs(
     if missing:
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
-            np.zeros(len(missing)).tofile(board)
+            board.write_bytes(np.zeros(len(missing)).tobytes())
             with _Bar(missing, board):
                 problems = _do_all(missing, arguments, paths, board, jobs)
         for name, problem in problems.items():

@@ -336,7 +336,7 @@ USAGE = [
         ("read-only OUT", read_only_out(script), "error: can't write (Read-only file system)", "out", "--out"),
         ("a table of others", in_the_way(script, f"{script}.csv", "a,b\n1,2\n"), "error: is not a t", f"{script}.csv"),
         ("notes of others", in_the_way(script, f"{script}.md", "my notes\n"), "error: is not a", f"{script}.md"),
-        ("a page of others", in_the_way(script, f"{script}.md", f"# {script}\n\n## a\n"), "error: is not a", f"{script}.md"),
+        ("another page", in_the_way(script, f"{script}.md", f"# {script}\n\n## one"), "error: is not", f"{script}.md"),
         ("a folder as a page", in_the_way(script, f"{script}.md", None), "error: is not a report", f"{script}.md"),
     ]
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What holds for any input: laws of labels, splits, networks, training and intervals, tried on generated examples."""
 
 import csv
+import os
 import random
 import re
 import tempfile
@@ -70,7 +71,9 @@ NAMES = st.one_of(
     st.text("aB,;\"' \t\n\r-.0", max_size=6),
     st.sampled_from(["NA", "null", "None", "1e3", "-", "03", "3", "-3", "inf", "True", "#"]),
 ).filter(as_is)
-NUMBERS = st.from_regex(r"-?\d{1,20}", fullmatch=True)  # "007", and digits of any script
+NUMBERS = st.from_regex(
+    r"-{0,2}[\d²③]{1,20}", fullmatch=True
+)  # "007", digits of any script, and what only looks like it
 
 
 @given(tables(NAMES) | tables(NUMBERS), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
@@ -144,6 +147,18 @@ def test_a_split_of_photos_is_disjoint_complete_of_the_right_size_and_the_same_i
         assert sizes.total() == len(names)
         for split, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
             assert abs(sizes[split] - share * len(names)) < 1
+
+
+def test_a_photo_whose_name_is_not_utf_8_is_found(tmp_path):
+    for folder in ("0_real", "1_fake"):
+        (tmp_path / folder).mkdir()
+        for number in range(10):
+            (tmp_path / folder / f"{number}.jpg").touch()
+    try:
+        (tmp_path / "1_fake" / os.fsdecode(b"caf\xe9.jpg")).touch()  # as an archive made under Latin-1 unpacks
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 only")
+    assert sum(len(files["fake"]) for files in helpers._find(tmp_path).values()) == 11
 
 
 # ------------------------------------------------------------------ networks
