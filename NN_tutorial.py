@@ -195,10 +195,10 @@ class Replicas:
     columns: a layer is W x + b, one batched matrix product for all networks. Nothing is shared, and the gradient of a
     sum of N losses is N gradients.
 
-    All that makes it fast is in this class. Microseconds per network and step, for 5 of the standard net at batch size
-    256 on one Zen 4 core: autograd, with rows for places and a tensor per parameter 220; gradients written out, buffers
-    used again, Adam on one flat vector of all parameters 100; columns for places, so that matrices few units wide
-    still have long rows, and a softmax from powers of two 83; without autograd's bookkeeping (inference mode) 79.
+    All that makes it fast is in this class. Microseconds per network of a bare step, for 5 of the standard net at batch
+    size 256 on one Zen 4 core: autograd, with rows for places and a tensor per parameter 220; gradients written out,
+    buffers used again, Adam on one flat vector of all parameters 100; columns for places, so that matrices few units
+    wide still have long rows, and a softmax from powers of two 83; without autograd's bookkeeping (inference mode) 79.
     The tests hold every step against autograd and torch.optim.Adam on ordinary networks.
     """
 
