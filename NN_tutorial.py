@@ -443,7 +443,8 @@ def train(
         return represent(x, config.features).T.contiguous(), y
 
     x, y = tensors(places, "train")  # (in, rows), (rows,)
-    judges = {split: tensors(judged(places), split) for split in SPLITS}
+    part = judged(places)
+    judges = {split: tensors(part, split) for split in SPLITS}
     model = replicas(config, seeds, len(x), len(places.countries), device)
     rows = len(y)
     size = min(config.batch_size, rows)

@@ -1,4 +1,4 @@
-"""What the scripts share: the command line, loading places and photos, training, kept runs, results and figures.
+"""What the scripts share: the command line, loading places and photos, kept runs, results and figures.
 
 Nothing here knows an experiment or a model; those live in the script of their section.
 """
