@@ -52,6 +52,13 @@ LOOK = {
 }
 
 
+def rate_look(rate: float) -> dict[str, Any]:
+    """Colour and line style of a learning rate, the same in all figures; larger rates are darker."""
+    decade = float(np.clip(np.log10(rate), -5, 0))
+    dashes = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+    return {"color": matplotlib.colormaps["plasma"](-0.16 * decade), "linestyle": dashes[round(-decade)]}
+
+
 class RunsFailed(Exception):
     """Some runs could not be done: {section: the runs it lacks}. All else is saved."""
 
