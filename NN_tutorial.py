@@ -17,9 +17,9 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +64,14 @@ class Config:
 
 @dataclass(frozen=True)
 class References:
-    """What no curve should go without: classifiers that need no gradient descent."""
+    """What no curve should go without: the classifiers that need no gradient descent and no seed."""
+
+    neighbours: int = 1
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The reference that has a seed."""
 
     trees: int = 100  # scikit-learn's default
 
@@ -360,7 +367,7 @@ class Replicas:
         return losses
 
 
-def replicas(config: Config, seeds: range, inputs: int, classes: int, device: str = "cpu") -> Replicas:
+def replicas(config: Config, seeds: Sequence[int], inputs: int, classes: int, device: str = "cpu") -> Replicas:
     """The stack of the networks that `mlp` initialises under each seed."""
     models = []
     with torch.random.fork_rng(devices=[]):
@@ -424,7 +431,7 @@ def adam_plan(config: Config, updates: int) -> list[tuple[float, float]]:
 
 @torch.inference_mode()
 def train(
-    config: Config, places: Places, seeds: range, device: str, progress: Callable[[float], None]
+    config: Config, places: Places, seeds: Sequence[int], device: str, progress: Callable[[float], None]
 ) -> dict[str, np.ndarray]:
     """Train one network per seed, all at once; each has its own initialisation and its own shuffling.
 
@@ -500,26 +507,34 @@ def train(
     return arrays
 
 
-def fit_references(
-    config: References, places: Places, seeds: range, device: str, progress: Callable[[float], None]
-) -> dict[str, np.ndarray]:
-    """Accuracies {"NAME.SPLIT": (seeds,)}; one value for the two classifiers that have nothing random in them."""
+def grade(models: Iterable, places: Places) -> Iterator[tuple[str, np.ndarray]]:
+    """For each split, the accuracies (models,) of scikit-learn's classifiers. One is in memory at a time."""
     judges = judged(places)
-    models = {"majority class": [DummyClassifier], "nearest neighbour": [partial(KNeighborsClassifier, 1)]}
-    models["random forest"] = [partial(RandomForestClassifier, config.trees, random_state=seed) for seed in seeds]
-    arrays = {}
-    for name, classifiers in models.items():
-        scores = []
-        for number, make in enumerate(classifiers, 1):
-            model = make().fit(places.x["train"], places.y["train"])  # one at a time, as a forest takes 100 MB
-            scores.append([model.score(judges.x[split], judges.y[split]) for split in SPLITS])
-            progress(number / (len(classifiers) + 1) if name == "random forest" else 0.01)
-        arrays |= {f"{name}.{split}": score for split, score in zip(SPLITS, np.transpose(scores), strict=True)}
-    return arrays
+    scores = []
+    for model in models:
+        model.fit(places.x["train"], places.y["train"])
+        scores.append([model.score(judges.x[split], judges.y[split]) for split in SPLITS])
+    yield from zip(SPLITS, np.transpose(scores), strict=True)
 
 
-def cost(config: Config, seeds: int, rows: int) -> float:
+def fit_references(config: References, places: Places, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+    """Accuracies {"NAME.SPLIT": (1,)} of the two classifiers that have nothing random in them."""
+    models = {"majority class": DummyClassifier(), "nearest neighbour": KNeighborsClassifier(config.neighbours)}
+    return {f"{name}.{split}": score for name, model in models.items() for split, score in grade([model], places)}
+
+
+def fit_forests(
+    config: Forest, places: Places, seeds: Sequence[int], progress: Callable[[float], None]
+) -> dict[str, np.ndarray]:
+    """Accuracies {"random forest.SPLIT": (seeds,)}."""
+    forests = (RandomForestClassifier(config.trees, random_state=seed) for seed in seeds)
+    return {f"random forest.{split}": score for split, score in grade(forests, places)}
+
+
+def cost(config: Config | Forest, seeds: int, rows: int) -> float:
     """About how many seconds `train` takes on a laptop core, for the order of the runs and the progress bar."""
+    if isinstance(config, Forest):
+        return 6.0 * seeds
     size = min(config.batch_size, rows)
     per_layer = 70e-6 + seeds * size * (0.02 + 0.0045 * config.width) * 1e-6
     return config.epochs * (rows // size) * (config.depth + 1) * per_layer * (1.8 if config.batch_norm else 1.0)
@@ -551,8 +566,9 @@ class Study:
     def reference_rows(self) -> dict[str, dict]:
         rows: dict[str, dict] = {}
         for key, values in self.reference.items():
-            name, split = key.split(".")
-            rows.setdefault(name, {})[split, "accuracy"] = values
+            name, _, split = key.partition(".")
+            if split in SPLITS:
+                rows.setdefault(name, {})[split, "accuracy"] = values
         return rows
 
     def neighbour(self, split: str = "validation") -> float:
@@ -1317,6 +1333,47 @@ TRAINING_CODE = (
 )
 
 
+def group_size(config: Config, rows: int, device: str) -> int:
+    """How many seeds train as one stack; more of them are further runs, whose memory is that of the first.
+
+    On a processor 5, for larger stacks are not faster there and a study of more seeds then keeps what one of fewer has
+    trained; fewer where an epoch's places take more than 1 GiB. On a GPU as many as half of its memory holds.
+    """
+    room = torch.cuda.get_device_properties(0).total_memory // 2 if device == "cuda" else 2**30
+    inputs = represent(torch.zeros(1, 2), config.features).shape[1]
+    epoch = rows * (8 + 8 + 4 * inputs)  # bytes a seed: order, classes and inputs of all its batches
+    return max(1, min(room // epoch, 1000 if device == "cuda" else 5))
+
+
+def join(groups: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of several groups of seeds as those of one stack."""
+
+    def of(name: str, arrays: list[np.ndarray]) -> np.ndarray:
+        if "seconds" in name:
+            return np.sum(arrays, axis=0)
+        if name in ("updates", "check_updates"):
+            return arrays[0]
+        return np.unique(arrays) if name == "made_on" else np.concatenate(arrays)
+
+    return {name: of(name, [group[name] for group in groups]) for name in groups[0]}
+
+
+def plan(configs: dict[Config, str], seeds: range, rows: int, device: str) -> dict[str, list[Run]]:
+    """{name: its runs, one per group of seeds} of the reference rows and of configurations with their names."""
+
+    def groups(name: str, size: int, function: Callable, config: Config | Forest, code: tuple, *also: str) -> list[Run]:
+        return [
+            Run(f"{name}-{part[0]}-{part[-1]}", function, config, cost(config, len(part), rows), code, (part, *also))
+            for part in ([*seeds[first : first + size]] for first in range(0, len(seeds), size))
+        ]
+
+    runs = {"references": [Run("references", fit_references, References(), 1.0, (grade, judged))]}
+    runs["random forest"] = groups("random_forest", 5, fit_forests, Forest(), (grade, judged))
+    for config, name in configs.items():
+        runs[name] = groups(name, group_size(config, rows, device), train, config, TRAINING_CODE, device)
+    return runs
+
+
 def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv)
     helpers.check_out(arguments.out, "NN_tutorial")
@@ -1326,41 +1383,43 @@ def main(argv: list[str] | None = None) -> None:
         places = places.head(3000)
     shrink = quick if arguments.quick else lambda config: config
 
-    # One run per configuration, whichever experiments need it; its file is named after the first of all that do.
+    # A configuration is trained once, whichever experiments need it, and named after the first of all that do.
     names: dict[Config, str] = {}
     for experiment in EXPERIMENTS:
         for label, config in experiment.configs.items():
             names.setdefault(shrink(config), f"{experiment.name}-{label}".replace(" ", "_").replace(",", ""))
-    rows = len(places.y["train"])
     needed = {shrink(config) for experiment in arguments.experiments for config in experiment.configs.values()}
-    runs = [
-        Run(name, train, config, cost(config, len(seeds), rows), TRAINING_CODE)
-        for config, name in names.items()
-        if config in needed
-    ]
-    runs.append(Run("references", fit_references, References(), 6.0 * len(seeds), (judged,)))
-    context = {"data": places.fingerprint(), "seeds": list(seeds), "device": arguments.device}
+    needed = {config: name for config, name in names.items() if config in needed}
+    runs = plan(needed, seeds, len(places.y["train"]), arguments.device)
     finished = helpers.finish_runs(
-        runs,
-        (places, seeds, arguments.device),
-        context,
+        [run for group in runs.values() for run in group],
+        (places,),
+        {"data": places.fingerprint()},
         arguments.out / "runs" / "NN_tutorial",
         arguments.jobs,
         arguments.fresh,
+        arguments.redraw,
+        arguments.cluster,
     )
+    results = {
+        name: join([finished[run.name] for run in group])
+        for name, group in runs.items()
+        if all(run.name in finished for run in group)
+    }
 
     reports, lacking = {}, {}
-    if "references" in finished:
-        study = Study(places, seeds, arguments.out, arguments.quick, finished["references"])
+    reference = results.get("references", {}) | results.get("random forest", {})
+    study = Study(places, seeds, arguments.out, arguments.quick, reference)
     for experiment in arguments.experiments:
-        section = experiment.section
         needs = {label: names[shrink(config)] for label, config in experiment.configs.items()}
-        lacks = [label for label, name in {**needs, "references": "references"}.items() if name not in finished]
+        always = {name: name for name in ("references", "random forest")}
+        lacks = [label for label, name in (needs | always).items() if name not in results]
         if lacks:
-            lacking[section] = lacks
+            lacking |= {} if arguments.redraw else {experiment.section: lacks}
             continue
-        reports[section] = report = experiment.report({label: finished[name] for label, name in needs.items()}, study)
-        print(f"\n{section} {experiment.name}: {helpers.describe(report)}", flush=True)
+        report = experiment.report({label: results[name] for label, name in needs.items()}, study)
+        reports[experiment.section] = report
+        print(f"\n{experiment.section} {experiment.name}: {helpers.describe(report)}", flush=True)
     helpers.save_reports(arguments.out, "NN_tutorial", arguments.experiments, reports, lacking)
     print(f"\nFigures, NN_tutorial.csv, NN_tutorial.seconds.csv and NN_tutorial.md are in {arguments.out}.")
 

@@ -435,11 +435,13 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
     if flat(probes=True):
         networks.append(Run(f"features-{backbone}", extract_features, frozen, 0.3, NETWORK_CODE))
     given = (photos, arguments.weights, device)
-    finished = helpers.finish_runs(networks, given, context, folder, arguments.jobs, arguments.fresh)
+    how = arguments.jobs, arguments.fresh, arguments.redraw, arguments.cluster
+    finished = helpers.finish_runs(networks, given, context, folder, *how)
     features = finished.get(f"features-{backbone}")
     # The probes take far less than a second each: one process saves the start of others.
     if features:
-        finished |= helpers.finish_runs(flat(probes=True), (features, photos.y), context, folder, 1)
+        probes = flat(probes=True)
+        finished |= helpers.finish_runs(probes, (features, photos.y), context, folder, 1, redraw=arguments.redraw)
     results: Results = {}
     failed = {}
     if "XGBoost" in names:
@@ -866,7 +868,7 @@ def main(argv: list[str] | None = None) -> None:
     lacking: dict[str, list[str]] = {}
     for experiment in arguments.experiments:
         if failed := [run for baseline in experiment.configs for run in study.failed[baseline]]:
-            lacking[experiment.section] = failed
+            lacking |= {} if arguments.redraw else {experiment.section: failed}
             continue
         reports[experiment.section] = found = experiment.report(experiment.name, experiment.section, study)
         print(f"\n{experiment.section} {experiment.name}: {helpers.describe(found)}", flush=True)

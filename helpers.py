@@ -12,19 +12,25 @@ import importlib.metadata
 import inspect
 import io
 import json
+import logging
+import multiprocessing
 import os
+import platform
 import re
 import runpy
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +142,8 @@ def parse_arguments(
     parser.add_argument("--jobs", type=whole(1, 1000), help="worker processes (default: the cores there are)")
     parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
     parser.add_argument("--fresh", action="store_true", help="forget the finished runs of the experiments named")
+    parser.add_argument("--redraw", action="store_true", help="draw what has been run again; train nothing")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="train on the workers of this Dask scheduler")
     if options:
         options(parser)
     arguments = parser.parse_args(argv)
@@ -151,8 +159,10 @@ def parse_arguments(
             remedy = f"{near}choose from {' '.join(by_name)}"
             raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
     arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
-    arguments.device = choose_device(arguments.device)
-    arguments.jobs = arguments.jobs or (joblib.cpu_count() if arguments.device == "cpu" else 1)
+    arguments.device = device = choose_device(arguments.device)
+    if arguments.redraw and arguments.fresh:
+        raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
+    arguments.jobs = arguments.jobs or {"cpu": joblib.cpu_count(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
     return arguments
 
 
@@ -170,10 +180,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def choose_device(name: str) -> str:
-    """`auto` takes CUDA, then MPS, then the CPU. Raises InputError for a device that is not there."""
+    """`auto` takes CUDA, then the CPU; MPS only when asked. Raises InputError for a device that is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return next(device for device, found in there.items() if found)
+        return "cuda" if there["cuda"] else "cpu"
     if not there[name]:
         raise InputError(f"no {name} device is available", f"--device {name}", "use --device auto or --device cpu")
     return name
@@ -585,9 +595,11 @@ def see(image: Image.Image, view: View) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Run:
-    """One piece of work that is done once and kept: `function(config, *arguments, progress) -> arrays`.
+    """One piece of work that is done once and kept: `function(config, *data, *arguments, progress) -> arrays`.
 
-    `cost` is an estimate of its share of the work, in any unit; `code` is what else its result depends on.
+    A pure function: what it gives depends on nothing else, so that it may run anywhere. `arguments` are part of its
+    identity, as the configuration is, and can be written as JSON; `cost` is an estimate of its share of the work, in
+    any unit; `code` is what else its result depends on.
     """
 
     name: str
@@ -595,22 +607,46 @@ class Run:
     config: Any
     cost: float
     code: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] = ()
 
     def path(self, folder: Path, context: dict) -> Path:
         """The file of the finished run; its name changes with configuration, context, code and libraries."""
         source = "".join(inspect.getsource(piece) for piece in (self.function, *self.code))
-        versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
-        key = json.dumps([asdict(self.config), context, source, versions], sort_keys=True)
+        key = json.dumps([asdict(self.config), self.arguments, context, source, _versions()], sort_keys=True)
         return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
 
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
+
+
+def machine() -> str:
+    """What this process computes on, such as `AMD EPYC 9R14 (2 cores), Python 3.11.7, torch 2.14.1`."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    processor = found[1] if found else platform.processor() or platform.machine()
+    if torch.cuda.is_available():
+        processor = f"{torch.cuda.get_device_name()}, {processor}"
+    return f"{processor} ({joblib.cpu_count()} cores), Python {platform.python_version()}, torch {torch.__version__}"
+
+
 def finish_runs(
-    runs: Sequence[Run], arguments: tuple, context: dict, folder: Path, jobs: int, fresh: bool = False
+    runs: Sequence[Run],
+    data: tuple,
+    context: dict,
+    folder: Path,
+    jobs: int,
+    fresh: bool = False,
+    redraw: bool = False,
+    cluster: str | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Do the runs that are not in `folder` yet, the longest first, in `jobs` processes of one thread each.
 
-    Every finished run is on disk before the next one starts, so nothing is repeated after a stop. A run that fails is
-    reported on stderr and the rest goes on; its traceback is in `folder`. Returns {run name: its arrays}.
+    With `cluster`, the address of a Dask scheduler, its workers do them, and `data` is sent to each of them once; with
+    `redraw`, nobody does. A finished run is on disk as soon as this process, the only one that writes, has its arrays.
+    A run that fails is reported on stderr and the rest goes on; its traceback is in `folder`.
+
+    Returns {run name: its arrays}, and among these `made_on` (what `machine` says) and `run_seconds` (wall time).
     """
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("*.tmp", *(f"{run.name}-*.npz" for run in runs if fresh)):
@@ -624,33 +660,50 @@ def finish_runs(
     if damaged:
         what = f"{len(damaged)} of {len(runs)} finished runs are damaged"
         print(f"warning: {what}, {folder}, they are done again: {' '.join(damaged)}", file=sys.stderr)
-    print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} to do", flush=True)
-    if missing:
+    left = "left out" if redraw else "to do"
+    print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} {left}", flush=True)
+    if missing and not redraw:
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
             board.write_bytes(np.zeros(len(missing)).tobytes())
             with _Bar(missing, board):
-                problems = _do_all(missing, arguments, paths, board, jobs)
+                problems = _do_all(missing, data, paths, board, jobs, cluster)
         for name, problem in problems.items():
             print(f"warning: the run {name} failed ({problem})", file=sys.stderr)
     return {name: dict(np.load(path)) for name, path in paths.items() if path.exists()}
 
 
-def _do_all(runs: Sequence[Run], arguments: tuple, paths: dict[str, Path], board: Path, jobs: int) -> dict[str, str]:
-    """{name: what is wrong} of the runs that can't be done.
+def _do_all(
+    runs: Sequence[Run], data: tuple, paths: dict[str, Path], board: Path, jobs: int, cluster: str | None
+) -> dict[str, str]:
+    """{name: what is wrong} of the runs that can't be done; the others are kept.
 
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
-    tried again at the end, one at a time, and the others go on in a new pool.
+    tried again at the end, one at a time, and the others go on in a new pool. (Dask does both by itself.)
     """
     fractions = np.memmap(board, dtype=float, mode="r+")
-    parent = os.getpid() if jobs > 1 else None
+    parent = os.getpid() if jobs > 1 and not cluster else None
     problems: dict[str, str] = {}
 
     def do(numbers: list[int]) -> None:
         processes = jobs if jobs == 1 else max(2, min(jobs, len(numbers)))  # joblib would do one job in this process
-        tasks = [joblib.delayed(_do)(runs[n], arguments, paths[runs[n].name], board, n, parent) for n in numbers]
-        found = joblib.Parallel(n_jobs=processes, batch_size=1, pre_dispatch="all")(tasks)
-        problems.update({runs[n].name: problem for n, problem in zip(numbers, found, strict=True) if problem})
+        calls = [partial(_do, runs[n], n, board, parent, _versions() if cluster else None) for n in numbers]
+        if cluster:  # whose workers need not have this file
+            calls = [joblib.wrap_non_picklable_objects(call, keep_wrapper=False) for call in calls]
+        with _workers_of(cluster, data) if cluster else joblib.parallel_config("loky", n_jobs=processes):
+            parallel = joblib.Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+            with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
+                for n, arrays, problem, trace in outcomes:
+                    name = runs[n].name
+                    if arrays:
+                        _keep(paths[name], arrays)
+                    elif trace:
+                        report = paths[name].with_name(f"{name}.error.txt")
+                        _replace(report, trace.encode())
+                        problem = f"{problem}; see {report}"
+                    fractions[n] = 1.0 if arrays else 0.0
+                    if problem:
+                        problems[name] = problem
 
     left, alone = list(range(len(runs))), []
     while left:
@@ -682,13 +735,109 @@ def _readable(path: Path) -> bool:
         return False
 
 
-def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent: int | None) -> str:
-    """Do a run and keep it; returns what is wrong with it, or an empty text. Raises bad input and full disks."""
+def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with open(unfinished, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(unfinished, path)
+
+
+@contextmanager
+def _workers_of(cluster: str, data: tuple) -> Iterator[None]:
+    """Let joblib use the workers of a Dask cluster, each of which gets `data` once. Raises InputError."""
+    try:
+        import cloudpickle
+        from distributed import Client, KilledWorker
+        from distributed.client import FutureCancelledError
+        from distributed.comm import CommClosedError
+        from joblib._dask import DaskDistributedBackend
+    except ImportError:
+        remedy = 'python -m pip install -e ".[cluster]"'
+        raise InputError("dask.distributed is not installed", f"--cluster {cluster}", remedy) from None
+
+    class Backend(DaskDistributedBackend):
+        """joblib's own waits for ever for a run that Dask has given up, as all workers that had it were lost.
+
+        And it takes a cluster of one worker for this process.
+        """
+
+        def effective_n_jobs(self, n_jobs):
+            return max(2, super().effective_n_jobs(n_jobs))
+
+        def submit(self, func, callback=None):
+            call = func.items[0][0]
+            cloudpickle.dumps(call)  # what can't be sent is to raise here and not in a thread of joblib's
+            number = call.args[1]  # see _do
+
+            def end(future):
+                if error := future.exception():
+                    dies = "its worker dies, perhaps for lack of memory, each time"
+                    why = dies if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"[:200]
+                    callback([(number, {}, why, "")])
+
+            future = super().submit(func, callback)
+            future.add_done_callback(end)
+            return future
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # one line will say it
+    folder = Path(__file__).parent
+    for module in list(sys.modules.values()):
+        if folder == Path(getattr(module, "__file__", None) or "/").parent and module.__name__ != "__main__":
+            cloudpickle.register_pickle_by_value(module)
+    try:
+        client = Client(cluster, timeout=5, set_as_default=False)
+    except (OSError, ValueError) as error:
+        remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
+        raise InputError(f"no Dask scheduler answers ({error})", f"--cluster {cluster}", remedy) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=30)
+            with joblib.parallel_config(Backend(client=client, scatter=list(data))):
+                yield
+        except TimeoutError:
+            remedy = f"start some with `dask worker {cluster} --nthreads 1`"
+            raise InputError("the scheduler has no workers", f"--cluster {cluster}", remedy) from None
+        except (FutureCancelledError, CommClosedError):
+            remedy = "finished runs are kept, the same command goes on from here"
+            raise InputError("the scheduler is lost", f"--cluster {cluster}", remedy) from None
+
+
+def _one_thread() -> None:
+    from torch import backends, set_num_threads  # here, as cloudpickle cannot send what mentions torch.backends.cudnn
+
+    set_num_threads(1)
+    backends.cudnn.deterministic = True
+
+
+def _check_worker(versions: dict[str, str]) -> None:
+    """Raises InputError for a worker of a cluster that might give other results than this machine."""
+    from distributed import get_worker
+
+    where = f"worker {get_worker().address} on {platform.node()}"
+    if versions != _versions():
+        here, there = (" ".join(f"{n} {v}" for n, v in found.items()) for found in (_versions(), versions))
+        raise InputError(f"it has {here}", where, f"install {there} there")
+    if get_worker().state.nthreads > 1:
+        raise InputError("it runs several threads", where, "start it with --nthreads 1 --nworkers N")
+
+
+def _do(
+    run: Run, number: int, board: Path, parent: int | None, versions: dict[str, str] | None, *data
+) -> tuple[int, dict[str, np.ndarray], str, str]:
+    """Do a run: (its number, its arrays, what is wrong with it, the traceback). Raises InputError.
+
+    `board` is where to write its progress, if it is on this machine; `parent` the process to end with; `versions`
+    those that a worker of a cluster must have.
+    """
+    if versions:
+        _check_worker(versions)
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
-    fractions = np.memmap(board, dtype=float, mode="r+")
+    _one_thread()
+    if torch.cuda.device_count() > 1:  # joblib numbers its processes: each keeps to a GPU of its own
+        worker = multiprocessing.current_process().name.rpartition("-")[2]
+        torch.cuda.set_device(int(worker) % torch.cuda.device_count() if worker.isdecimal() else 0)
+    fractions = np.memmap(board, dtype=float, mode="r+") if board.exists() else np.zeros(number + 1)
 
     def progress(fraction: float) -> None:
         fractions[number] = fraction
@@ -696,21 +845,15 @@ def _do(run: Run, arguments: tuple, path: Path, board: Path, number: int, parent
             os._exit(1)
 
     progress(1e-9)
+    started = time.perf_counter()
     try:
-        arrays = run.function(run.config, *arguments, progress)
-    except (InputError, OSError):
+        arrays = run.function(run.config, *data, *run.arguments, progress)
+    except InputError:
         raise
     except Exception as error:
-        report = path.with_name(f"{run.name}.error.txt")
-        _replace(report, traceback.format_exc().encode())
-        fractions[number] = 0
-        return f"{type(error).__name__}: {error}".splitlines()[0][:200] + f"; see {report}"
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(unfinished, "wb") as file:
-        np.savez(file, **arrays)
-    os.replace(unfinished, path)
-    progress(1.0)
-    return ""
+        return number, {}, f"{type(error).__name__}: {error}".splitlines()[0][:200], traceback.format_exc()
+    made = {"made_on": np.array(machine()), "run_seconds": np.array(time.perf_counter() - started)}
+    return number, arrays | made, "", ""
 
 
 class _Bar:
@@ -818,8 +961,11 @@ def save_reports(
     """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections of other experiments stay.
 
     A section that lacks runs has a row with the metric `failed` for each and no other; if there are any, RunsFailed is
-    raised at the end.
+    raised at the end. Raises InputError where --redraw has found nothing to draw.
     """
+    if not reports and not lacking:
+        remedy = "give the options that they were made with, or leave out --redraw"
+        raise InputError("no experiment has all its finished runs", str(out / "runs" / script), remedy)
     for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
         rows = [
             (section, run, seed, split, metric, repr(float(value)))
@@ -841,6 +987,8 @@ def save_reports(
     sections = _read_page(page)
     for experiment in experiments:
         section = experiment.section
+        if section not in reports and section not in lacking:  # left out by --redraw
+            continue
         text = describe(reports[section]) if section in reports else f"Failed: {', '.join(lacking[section])}."
         sections[section] = f"{section} {experiment.name}\n\n{text}"
     ordered = sorted(sections, key=_numbers)

@@ -100,7 +100,8 @@ def finish(photos: Photos, arguments: argparse.Namespace) -> tuple[dict[str, dic
     runs = [Run(label.replace(" ", "-"), train, config, 1.0, (table,)) for label, config in configs.items()]
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     folder = arguments.out / "runs" / "xg"
-    finished = helpers.finish_runs(runs, (photos,), context, folder, arguments.jobs, arguments.fresh)
+    how = arguments.jobs, arguments.fresh, arguments.redraw, arguments.cluster
+    finished = helpers.finish_runs(runs, (photos,), context, folder, *how)
     names = dict(zip(configs, (run.name for run in runs), strict=True))
     done = {label: finished[name] for label, name in names.items() if name in finished}
     return done, [label for label in names if label not in done]
@@ -230,7 +231,8 @@ def main(argv: list[str] | None = None) -> None:
     reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
     for found in reports.values():
         print(f"\n7.2.1 xgboost: {helpers.describe(found)}", flush=True)
-    helpers.save_reports(arguments.out, "xg", EXPERIMENTS, reports, {"7.2.1": failed} if failed else {})
+    lacking = {"7.2.1": failed} if failed and not arguments.redraw else {}
+    helpers.save_reports(arguments.out, "xg", EXPERIMENTS, reports, lacking)
     print(f"\n7.2.1_xgboost.png, xg.csv, xg.seconds.csv and xg.md are in {arguments.out}.")
 
 

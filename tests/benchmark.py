@@ -452,8 +452,7 @@ MEMORY = {
     "6: (6, 64)": TRAIN + RUN.format("Config(width=64, epochs=1)"),
     "6: implicit": TRAIN + RUN.format("Config(features='implicit', epochs=1)"),
     "6: 100 layers, batch norm": TRAIN + RUN.format("Config(depth=100, width=4, batch_norm=True, epochs=1)"),
-    "6: reference rows": TRAIN
-    + "NN_tutorial.fit_references(NN_tutorial.References(), places, range(5), 'cpu', silent)",
+    "6: reference rows": TRAIN + "NN_tutorial.fit_forests(NN_tutorial.Forest(), places, range(5), silent)",
     "7: XGBoost": PHOTOS + "xg.train(xg.Config(rounds=10), photos, silent)",
 } | {
     f"7: {name}": f"{PHOTOS}{FEW}"

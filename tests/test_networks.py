@@ -175,8 +175,13 @@ def test_training_is_judged_on_as_many_places_as_validation(quadrants):
     assert [labels[tuple(point)] for point in part.x["train"]] == part.y["train"].tolist()
 
 
+def idle(fraction: float) -> None:
+    pass
+
+
 def test_references_on_known_data(quadrants):
-    arrays = NN_tutorial.fit_references(NN_tutorial.References(10), quadrants, SEEDS, "cpu", lambda fraction: None)
+    arrays = NN_tutorial.fit_references(NN_tutorial.References(), quadrants, idle)
+    arrays |= NN_tutorial.fit_forests(NN_tutorial.Forest(10), quadrants, SEEDS, idle)
     most = np.bincount(quadrants.y["train"]).argmax()
     assert arrays["majority class.test"] == np.mean(quadrants.y["test"] == most)
     assert arrays["nearest neighbour.train"] == 1.0
