@@ -596,7 +596,8 @@ def report_rates(baseline: str, section: str, study: Study, control: dict | None
     if control:
         means = [cells["test", "accuracy"].mean() for cells in control.values()]
         rates = [_rate(label) for label in control]
-        ax.plot(rates, means, label="control:\ntest, trained on\nshuffled labels", color="0.55", linewidth=3, zorder=1)
+        look = {"color": "0.55", "linewidth": 4, "zorder": 1}
+        ax.errorbar(rates, means, label="control: test,\ntrained on\nshuffled labels", **look)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     file = study.out / f"{section}_{baseline.replace('-', '_')}.png"
@@ -802,7 +803,7 @@ def comparison_verdicts(found: Comparison, flattered: dict[str, np.ndarray]) -> 
 
 def draw_baselines(headline: str, found: Comparison, study: Study) -> None:
     """7.5.1_baselines.png: test accuracy of the five baselines with intervals, the highest on top."""
-    fig, axes = helpers.figure(_wrapped(headline, 88), size=(11, 5.2))
+    fig, axes = helpers.figure(_wrapped(headline, 104), size=(11, 5.2))
     ax, places = axes[0, 0], np.arange(len(found.scores))[::-1]
     for place, (name, cells) in zip(places, found.scores.items(), strict=True):
         mean, low, high = _accuracy(cells, study)
@@ -954,7 +955,7 @@ def draw_samples(
 
     maps: see grad_cam, of the picked photos; None for XGBoost, of which its own input is shown in place.
     """
-    fig, axes = helpers.figure(_wrapped(headline, 110), 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
+    fig, axes = helpers.figure(_wrapped(headline, 110), 3, 5, (13, 8.2), height_ratios=(1, 1, 0.62))
     y, names = study.photos.y["test"], list(LOOKS)[::-1]
     for ax in axes.flat:
         ax.axis("off")
@@ -988,13 +989,13 @@ def _overlay(ax: plt.Axes, pixels: np.ndarray, evidence: np.ndarray):
 
 
 def _say(ax: plt.Axes, names: list[str], odds: list[float], fake: bool, labelled: bool) -> None:
-    """Each baseline's probability of fake as a bar from 0.5, towards real on the left; wrong ones are hatched."""
+    """Each baseline's probability of fake as a bar, with its answer, how sure it is, and whether that is wrong."""
     ax.axis("on")
     for place, (name, value) in enumerate(zip(names, odds, strict=True)):
         wrong = (value > 0.5) != fake
-        ax.barh(place, value, color=LOOKS[name]["color"], height=0.7, alpha=0.85)
-        text = f"{'fake' if value > 0.5 else 'real'} {max(value, 1 - value):.2f}{'  wrong' if wrong else ''}"
-        ax.text(1.04, place, text, va="center", fontsize="small", fontweight="bold" if wrong else "normal")
+        ax.barh(place, value, color=LOOKS[name]["color"], height=0.8, alpha=0.55)
+        text = f"{'fake' if value > 0.5 else 'real'} {max(value, 1 - value):.2f}{', wrong' if wrong else ''}"
+        ax.text(0.04, place, text, va="center", fontweight="bold" if wrong else "normal")
     ax.axvline(0.5, color="black", linewidth=1, linestyle=":")
     ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=range(len(names)), xlabel="probability of fake")
     ax.set_yticklabels(names if labelled else [])
