@@ -290,10 +290,8 @@ def accuracy_against_rate(ax, rates, rows: list[dict[tuple[str, str], np.ndarray
 
 
 def chance_line(ax, level: float) -> None:
-    """A thin line with its name, inside the axes at the left."""
-    ax.axhline(level, color="0.5", linewidth=1, zorder=1)
-    where = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
-    ax.annotate("chance", (0.01, level), xytext=(0, -11), color="0.35", fontsize="small", **where)
+    """A thin line that the legend names."""
+    ax.axhline(level, color="0.5", linewidth=1, zorder=1, label="chance")
 
 
 # ---------------------------------------------------------------------------- the experiment
