@@ -507,10 +507,6 @@ def _photo(ax: plt.Axes, pixels: np.ndarray, **options) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _wrapped(title: str, width: int) -> str:
-    return textwrap.fill(title, width)
-
-
 def rows_of(baseline: str, study: Study) -> dict[str, dict[tuple[str, str], np.ndarray]]:
     """{label: scores over the seeds} of a baseline."""
     return {label: xg.score(runs, study.photos.y) for label, runs in study.results[baseline].items()}
@@ -804,7 +800,7 @@ def comparison_verdicts(found: Comparison, flattered: dict[str, np.ndarray]) -> 
 
 def draw_baselines(headline: str, found: Comparison, study: Study) -> None:
     """7.5.1_baselines.png: test accuracy of the five baselines with intervals, the highest on top."""
-    fig, axes = helpers.figure(_wrapped(headline, 104), size=(11, 5.2))
+    fig, axes = helpers.figure(textwrap.fill(headline, 104), size=(11, 5.2))
     ax, places = axes[0, 0], np.arange(len(found.scores))[::-1]
     for place, (name, cells) in zip(places, found.scores.items(), strict=True):
         mean, low, high = _accuracy(cells, study)
@@ -956,10 +952,10 @@ def draw_samples(
 
     maps: see grad_cam, of the picked photos; None for XGBoost, of which its own input is shown in place.
     """
-    fig, axes = helpers.figure(_wrapped(headline, 115), 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
+    fig, axes = helpers.figure(textwrap.fill(headline, 115), 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
     for ax in axes.flat:
         ax.axis("off")
-    seen = study.photos.pixels(study.view, "test", picked)
+    seen = study.photos.pixels(study.view, "test", picked) if len(picked) else ()
     for column, (number, pixels) in enumerate(zip(picked, seen, strict=True)):
         photo, cam, says = axes[:, column]
         fake = bool(study.photos.y["test"][number])

@@ -347,7 +347,9 @@ def draw_xgboost(headline: str, results: dict, rows: dict, out: Path) -> None:
         curve = results["XGBoost default"][f"loss_{split}"]
         axes[0, 1].plot(np.arange(1, len(curve) + 1), curve, label=split, **look)
     chance_line(axes[0, 1], np.log(2))
-    axes[0, 1].set(xlabel="boosting round", ylabel="cross-entropy (nats)", title="Loss with default settings, 0.3")
+    axes[0, 1].set(
+        xlabel="boosting round", ylabel="cross-entropy (nats)", title="Loss with default settings (learning rate 0.3)"
+    )
     axes[0, 1].set_ylim(bottom=0)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     helpers.save_figure(
