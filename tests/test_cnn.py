@@ -1,6 +1,7 @@
 """cnn.py and xg.py: weights that come or don't, what frozen means, equal predictions, and the scripts themselves."""
 
 import http.server
+import inspect
 import os
 import socket
 import subprocess
@@ -219,8 +220,107 @@ def test_xgboost_reports_the_loss_of_its_logits(photos):
 def test_mcnemar_by_hand():
     first = np.array([True] * 8 + [False] * 2 + [True] * 5)
     second = np.array([False] * 8 + [True] * 2 + [True] * 5)
-    assert cnn.mcnemar(first, second) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert cnn.mcnemar(first, first) == 1.0
+    assert xg.mcnemar(first, second) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    assert xg.mcnemar(first, first) == 1.0
+
+
+def fourfold(both, first, second, neither):
+    """Two arrays of right and wrong answers with these counts."""
+    counts = (both, first, second, neither)
+    return tuple(np.repeat(answers, counts).astype(bool) for answers in ((1, 1, 0, 0), (1, 0, 1, 0)))
+
+
+def test_published_paired_proportions():
+    """Airway hyper-responsiveness before and after a transplantation, Fagerland, Lydersen and Laake (2014), table 1."""
+    assert xg.mcnemar(*fourfold(1, 1, 7, 12)) == pytest.approx(0.0703, abs=1e-4)
+    assert xg.newcombe(*fourfold(1, 1, 7, 12)) == pytest.approx((-0.507, -0.026), abs=5e-4)
+
+
+def test_newcombes_interval_covers_the_truth():
+    draws, covered = np.random.default_rng(0), 0
+    for counts in draws.multinomial(160, (0.6, 0.2, 0.1, 0.1), size=400):
+        low, high = xg.newcombe(*fourfold(*counts))
+        covered += low <= 0.1 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+    assert xg.newcombe(*fourfold(9, 0, 0, 0))[0] < 0 < xg.newcombe(*fourfold(9, 0, 0, 0))[1]
+
+
+def difference(gain, p):
+    return xg.Difference(np.array([gain]), gain - 0.1, gain + 0.1, p)
+
+
+def test_holm_adjusts_as_r_does():
+    adjusted = xg.holm({i: difference(0.2, p) for i, p in enumerate((0.01, 0.04, 0.03, 0.005))})  # p.adjust's example
+    assert [adjusted[i].p for i in range(4)] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_every_seed_must_show_a_difference():
+    y = np.ones(40, int)
+
+    def run(right):
+        return {"logits_test": np.where(np.arange(40) < right, 1.0, -1.0)}
+
+    clear = xg.paired([run(38), run(35)], [run(10)], y)  # one without seeds against two seeds
+    assert clear.gain == pytest.approx([0.7, 0.625])
+    assert clear.shown
+    assert clear.p == xg.paired([run(35)], [run(10)], y).p
+    assert clear.low < 0.625 < 0.7 < clear.high
+    assert (clear.low, clear.high) == (-(-clear).high, -(-clear).low)
+    disagreeing = xg.paired([run(38), run(10)], [run(10), run(30)], y)
+    assert disagreeing.p == 1.0
+    assert disagreeing.low < 0 < disagreeing.high
+    assert not xg.paired([run(38), run(12)], [run(10)], y).shown  # the second seed alone shows nothing
+
+
+def test_words_claim_no_more_than_is_shown():
+    said = xg.against({"a": difference(0.2, 0.001), "b": difference(0.02, 0.6), "c": difference(-0.3, 0.01)})
+    assert said == (
+        "better than a (+0.200 [+0.100, +0.300], p = 0.001); worse than c (-0.300 [-0.400, -0.200], p = 0.01); "
+        "no difference shown to b (+0.020 [-0.080, +0.120], p = 0.6)"
+    )
+    means = {"a": 0.9, "b": 0.8, "c": 0.6, "d": 0.5}
+    scores = {name: {("test", "accuracy"): np.array([mean])} for name, mean in means.items()}
+
+    def standing(**p):
+        pairs = {(a, b): difference(0.1, p.get(a + b, 0.001)) for a, b in ("ab", "ac", "ad", "bc", "bd", "cd")}
+        return cnn.standing(cnn.Comparison({}, scores, pairs))
+
+    assert standing() == "a is best on the test photos, 0.900; d is worst, 0.500"
+    assert standing(ab=0.2) == "a leads on the test photos, 0.900, no difference shown to b; d is worst, 0.500"
+    assert standing(cd=0.2, bd=0.2).endswith("; d is last, 0.500, no difference shown to b and c")
+    assert standing(ad=0.2) == "No difference shown between highest and lowest: a (0.900) and d (0.500)"
+
+
+def test_flattery_is_what_choosing_on_test_would_gain():
+    def cells(validation, *test):
+        values = {("validation", "accuracy"): [validation], ("validation", "loss"): [1.0], ("test", "accuracy"): test}
+        return {key: np.array(value) for key, value in values.items()}
+
+    label, gain = xg.flattery({"a": cells(0.8, 0.5, 0.6), "b": cells(0.7, 0.9, 0.7), "c": cells(0.6, 0.7, 0.7)})
+    assert label == "b"
+    assert gain == pytest.approx([0.4, 0.1])
+    label, gain = xg.flattery({"a": cells(0.7, 0.8), "b": cells(0.8, 0.8)})
+    assert label == "b"  # what validation chooses, if it is as good
+    assert gain == [0.0]
+
+
+def test_the_control_learns_nothing_and_the_probe_does(photos, features):
+    def accuracy(train, seeds):
+        runs = [train(config("linear-probe", 1e-2, seed=seed), features, photos.y, idle) for seed in range(seeds)]
+        return xg.score(runs, photos.y)["test", "accuracy"]
+
+    assert "(row 6): trained on shuffled labels" in cnn.control_verdict(accuracy(cnn.train_shuffled, 40), 6)
+    assert "stays at chance" in cnn.control_verdict(accuracy(cnn.train_shuffled, 40), 6)
+    assert "does not stay at chance" in cnn.control_verdict(accuracy(cnn.train_linear, 10), 6)
+
+
+@pytest.mark.parametrize("experiment", [*xg.EXPERIMENTS, *cnn.EXPERIMENTS], ids=lambda experiment: experiment.name)
+def test_reports_state_question_varied_and_what_to_look_for(experiment):
+    question, _, rest = inspect.getdoc(experiment.report).partition("\n\n")
+    assert question.endswith("?")
+    assert [line.partition(": ")[0] for line in rest.splitlines()] == ["Varied", "Look for"]
+    reports = [e.report for e in (*xg.EXPERIMENTS, *cnn.EXPERIMENTS)]
+    assert reports.count(experiment.report) == 1
 
 
 def test_wilson_by_hand():
@@ -269,8 +369,8 @@ def quick(folder, tmp_path_factory):
 
 def test_cnn_runs_all_baselines_and_writes_everything(quick):
     out, _ = quick
-    figures = ["7.2.2_scratch", "7.2.3_linear-probe", "7.2.4_sklearn-probe", "7.2.5_fine-tune", "7.3_examples"]
-    figures += ["7.5.1_baselines", "7.5.1_learning-rate", "7.5.1_roc", "7.5.2_samples"]
+    figures = ["7.2.2_scratch", "7.2.3_linear_probe", "7.2.4_sklearn_probe", "7.2.5_fine_tune", "7.3_examples"]
+    figures += ["7.5.1_baselines", "7.5.1_learning_rate", "7.5.1_pairs", "7.5.1_roc", "7.5.2_samples"]
     assert sorted(path.stem for path in out.glob("*.png")) == sorted(figures)
     for path in out.glob("*.png"):
         assert len(Image.open(path).convert("L").resize((200, 100)).getcolors()) > 5, path
@@ -281,6 +381,11 @@ def test_cnn_runs_all_baselines_and_writes_everything(quick):
     assert len(compared) == 5
     assert compared["value"].between(0, 1).all()
     assert compared["run"].str.contains("EfficientNet-Lite0").sum() == 4
+    pairs = table[table["metric"] == "mcnemar_holm_p"]
+    assert len(pairs) == 10
+    assert pairs["value"].between(0, 1).all()
+    control = table[table["run"].str.startswith(cnn.CONTROL)]
+    assert (set(control["section"]), control["run"].nunique()) == ({"7.2.3"}, 1)
     assert (table["metric"] != "seconds").all()
     assert (pd.read_csv(out / "cnn.seconds.csv")["metric"] == "seconds").all()
     assert "Best by test accuracy" in (out / "cnn.md").read_text()
