@@ -481,12 +481,6 @@ def memory() -> pd.DataFrame:
 # ---------------------------------------------------------------------------- the report
 
 
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
-
-
 def markdown(table: pd.DataFrame, missed: list[str], rounds: int) -> str:
     """One row per contestant, one column per shape: microseconds, range, ratio to the stack of 5."""
     shapes = [shape_of(config) for config in SHAPES]
@@ -518,7 +512,7 @@ def main() -> None:
     parts = given.parts or ["networks", "faces", "memory"]
     packages = ("torch", "jax", "optax", "lightning", "skorch", "scikit-learn", "numpy", "xgboost")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    text = [f"{machine()}; Python {platform.python_version()}, {versions}", ""]
+    text = [f"{helpers.machine()}; {versions}", ""]
     failed = False
     if "networks" in parts:
         torch.set_num_threads(1)

@@ -23,14 +23,14 @@ COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
 class Cluster:
     """A scheduler and workers that know nothing of this folder."""
 
-    def __init__(self, folder: Path, *workers: str):
+    def __init__(self, folder: Path, *workers: str, count: int = 2):
         self.folder, self.file = folder, folder / "scheduler.json"
         self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
         deadline = time.monotonic() + 60
         while not self.file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         self.address = json.loads(self.file.read_text())["address"]
-        self.workers = [self.start("worker", "--nthreads", "1", *workers) for _ in range(2)]
+        self.workers = [self.start("worker", "--nthreads", "1", *workers) for _ in range(count)]
 
     def start(self, kind: str, *options: str) -> subprocess.Popen:
         command = [

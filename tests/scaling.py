@@ -1,0 +1,209 @@
+"""How time and memory grow with workers, seeds, places and photos: python tests/scaling.py [PART ...] [--out DIR]
+
+    workers   NN_tutorial.py with 1 and 2 processes, and with 1 and 2 workers of a Dask cluster; on paper beyond
+    seeds     one epoch of the standard net with 1 to 100 seeds, in groups as the script does it and as one stack
+    places    one epoch of the standard net on 10^4 to 10^7 places: the committed ones, repeated and moved a little
+    photos    cnn.py linear-probe, of at most 0.25 GiB of photos in memory, on 10^2 to 10^5 photos of 64 x 64 pixels
+
+Writes scaling.csv (what, variant, size, seconds, gib), scaling.md and scaling.png. Every row is a process of its own on
+one thread but for `workers`. Half an hour on a quiet machine and 2 GB of disk; needs the extra test.
+"""
+
+import argparse
+import heapq
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_cluster import Cluster
+
+import helpers
+
+ROOT = Path(__file__).parents[1]
+SEEDS = (1, 2, 5, 10, 20, 50, 100)
+PLACES = (10**4, 10**5, 10**6, 10**7)
+PHOTOS = (10**2, 10**3, 10**4, 10**5)
+WORKERS = (1, 2, 4, 8, 16, 32, 64)  # measured up to 2
+STUDY = ("depth", "width")  # 7 networks and the reference rows
+Row = tuple[str, str, float, float, float]
+
+START = """
+import json, sys, time, torch, helpers, NN_tutorial
+from NN_tutorial import Config, Path
+torch.set_num_threads(1)
+start = time.perf_counter()
+places = helpers.load_places(Path(sys.argv[1]))
+loaded = time.perf_counter()
+rows, silent, config = len(places.y["train"]), lambda fraction: None, Config(epochs=1)
+"""
+IN_GROUPS = """
+for run in NN_tutorial.plan({config: "standard"}, range(int(sys.argv[2])), rows, "cpu")["standard"]:
+    run.function(run.config, places, *run.arguments, silent)
+"""
+ONE_STACK = 'NN_tutorial.train(config, places, range(int(sys.argv[2])), "cpu", silent)\n'
+END = "print(json.dumps([loaded - start, time.perf_counter() - loaded]))\n"
+
+
+# A small process in between, as a process starts with the largest resident size of the one that started it.
+BETWEEN = """
+import json, os, sys, time
+start = time.monotonic()
+_, status, usage = os.wait4(os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ), 0)
+print(json.dumps([time.monotonic() - start, usage.ru_maxrss / 2**20]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def measure(*command) -> tuple[float, float, str]:
+    """Wall seconds and largest resident size (GiB) of a Python process, and the last line that it printed."""
+    command = [sys.executable, "-c", BETWEEN, *map(str, command)]
+    *said, measured = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
+    return *json.loads(measured), said[-1]
+
+
+def workers(scratch: Path) -> list[Row]:
+    rows = []
+    for count in (1, 2):
+        out = scratch / f"jobs{count}"
+        seconds, gib, _ = measure("NN_tutorial.py", *STUDY, "--jobs", count, "--out", out)
+        rows.append(("workers", "--jobs", count, seconds, gib))
+        parts = [float(np.load(path)["run_seconds"]) for path in out.rglob("*.npz")]
+        if count == 1:
+            single, serial = parts, seconds - sum(parts)
+            rows.append(("workers", "not in runs", 1, serial, np.nan))
+        (scratch / f"cluster{count}").mkdir()
+        cluster = Cluster(scratch / f"cluster{count}", "--no-nanny", count=count)
+        try:
+            address = ("--cluster", cluster.address)
+            seconds, gib, _ = measure("NN_tutorial.py", *STUDY, *address, "--out", scratch / f"dask{count}")
+        finally:
+            cluster.stop()
+        rows.append(("workers", "--cluster", count, seconds, gib))
+    for seeds, repeats in ((5, 1), (100, 20)):
+        for count in WORKERS:
+            rows.append(
+                ("workers", f"on paper, {seeds} seeds", count, serial + makespan(single * repeats, count), np.nan)
+            )
+    return rows
+
+
+def makespan(runs: list[float], count: int) -> float:
+    """Seconds that `count` workers take for the runs, the longest first, each to the worker that is free first."""
+    free = [0.0] * count
+    for run in sorted(runs, reverse=True):
+        heapq.heappush(free, heapq.heappop(free) + run)
+    return max(free)
+
+
+def seeds(scratch: Path) -> list[Row]:
+    rows = []
+    for variant, code in (("groups", IN_GROUPS), ("one stack", ONE_STACK)):
+        for count in SEEDS:
+            _, gib, said = measure("-c", START + code + END, ROOT / "data", count)
+            rows.append(("seeds", variant, count, json.loads(said)[1], gib))
+    return rows
+
+
+def tile(count: int, folder: Path) -> None:
+    """Write a folder of `count` places in all: the committed ones, as often as needed, moved a little."""
+    folder.mkdir()
+    draws = np.random.default_rng(0)
+    tables = {split: pd.read_csv(ROOT / "data" / f"{split}.csv") for split in helpers.SPLITS}
+    total = sum(len(table) for table in tables.values())
+    for split, table in tables.items():
+        size = round(count * len(table) / total)
+        order = np.concatenate([draws.permutation(len(table)) for _ in range(-(-size // len(table)))])[:size]
+        many = table.iloc[order].copy()
+        many[["long", "lat"]] += draws.uniform(-0.01, 0.01, (size, 2))
+        many.round(5).to_csv(folder / f"{split}.csv", index=False)
+
+
+def places(scratch: Path) -> list[Row]:
+    rows = []
+    for count in PLACES:
+        folder = scratch / f"places{count}"
+        tile(count, folder)
+        _, gib, said = measure("-c", START + IN_GROUPS + END, folder, 1)
+        load, train = json.loads(said)
+        rows += [("places", "reading the CSV", count, load, gib), ("places", "one epoch", count, train, gib)]
+    return rows
+
+
+def photos(scratch: Path) -> list[Row]:
+    rows = []
+    options = ("linear-probe", "--backbone", "efficientnet-lite0", "--size", 32, "--memory", 0.25, "--jobs", 1)
+    for count in PHOTOS:
+        folder = scratch / f"photos{count}"
+        measure("tests/make_many_photos.py", count, folder)
+        command = ("cnn.py", *options, "--seeds", 1, "--data", folder, "--out", scratch / f"cnn{count}")
+        seconds, gib, _ = measure(*command)
+        rows.append(("photos", "linear probe", count, seconds, gib))
+    return rows
+
+
+PARTS = {"workers": workers, "seeds": seeds, "places": places, "photos": photos}
+
+
+def draw(table: pd.DataFrame, out: Path) -> None:
+    """scaling.png: time above, memory below, one column per quantity that grows."""
+    fig, axes = helpers.figure("Time grows in proportion, memory stays bounded", 2, 4, (15, 7.5))
+    for column, what in enumerate(PARTS):
+        mine = table[table.what == what]
+        for variant, rows in mine.groupby("variant", sort=False):
+            if variant == "not in runs":
+                axes[0, column].axhline(rows.seconds.item(), color="0.6", linewidth=1, linestyle=":")
+                axes[0, column].text(64, rows.seconds.item() * 1.06, "serial part", ha="right", fontsize="small")
+                continue
+            paper = {"linestyle": "--", "marker": ""} if "paper" in variant else {"marker": "o"}
+            axes[0, column].plot(rows["size"], rows.seconds, label=variant, **paper)
+            if rows.gib.notna().all():
+                axes[1, column].plot(rows["size"], rows.gib, label=variant, **paper)
+        for ax in axes[:, column]:
+            ax.set(xscale="log", xlabel=what)
+            ax.set_xticks(WORKERS if what == "workers" else SEEDS if what == "seeds" else sorted(set(mine["size"])))
+            ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x <= 100 else f"$10^{{{np.log10(x):.0f}}}$")
+            ax.minorticks_off()
+        axes[0, column].set(yscale="log", title=what)
+        axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
+        axes[1, column].set_ylim(0)
+    axes[0, 0].set_ylabel("wall time (s)")
+    axes[1, 0].set_ylabel("largest process (GiB resident)")
+    helpers.save_figure(fig, out / "scaling.png", helpers.machine())
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = [helpers.machine(), "", "| what | variant | size | seconds | GiB |", "|---|---|---|---|---|"]
+    for row in table.itertuples():
+        gib = "" if np.isnan(row.gib) else f"{row.gib:.2f}"
+        lines.append(f"| {row.what} | {row.variant} | {row.size:,.0f} | {row.seconds:,.1f} | {gib} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("--out", type=Path, default=ROOT / "plots")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    path, columns = given.out / "scaling.csv", ["what", "variant", "size", "seconds", "gib"]
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+    for part in given.parts or PARTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows = pd.DataFrame(PARTS[part](Path(scratch)), columns=columns)
+        print(rows.to_string(index=False), flush=True)
+        kept = table[table.what != part]
+        table = pd.concat([kept, rows]) if len(kept) else rows
+        table = table.sort_values("what", key=lambda names: names.map(list(PARTS).index), kind="stable")
+        table.round(3).to_csv(path, index=False)
+    (given.out / "scaling.md").write_text(markdown(table))
+    draw(table, given.out)
+
+
+if __name__ == "__main__":
+    main()
