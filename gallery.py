@@ -106,7 +106,7 @@ def save_reports(
                 text = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
             sections[section] = f"{section} {experiment.name}\n\n{text}"
         helpers._replace(out / PAGE, _gallery(sections).encode())
-    print(f"\n{PAGE}, its figures, {script}.csv and {script}.seconds.csv are in {out}.")
+    print(f"\nGallery: {out / PAGE}; all numbers: {script}.csv beside it.")
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")
 
@@ -141,7 +141,7 @@ def describe(experiment: Experiment, report: Report, script: str, out: Path, qui
             re.sub(r"\n+(Varied|Look for):", r"\n\n*\1:*", question),
             *(f"![{headline}]({name})" for name in figures),
             f"**{headline}**",
-            _grid([[_markdown(cell) for cell in line] for line in _table(report, 8)]),
+            _grid([[_markdown(cell) for cell in line] for line in _table(report, 8, 4)]),
             "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
             f"Rule: {_markdown(report.rule)}",
             f"Made with `python {script}.py {experiment.name}`{made_in}; all numbers: [{script}.csv]({script}.csv).",
@@ -153,10 +153,10 @@ def brief(experiment: Experiment, report: Report) -> str:
     """The report as text for a terminal or a log: headline, as many columns of the table as fit, verdicts."""
     width = shutil.get_terminal_size().columns
     for most in range(8, 0, -1):
-        table = _table(report, most)
+        table = _table(report, most, 3)
         words = [[cell.partition(" ")[part] for cell in table[0]] for part in (0, 2)]  # the header takes two lines
         widths = [max(map(len, column)) for column in zip(*words, *table[1:], strict=True)]
-        if sum(widths) + 2 * len(widths) <= width:
+        if sum(widths) + 2 * (len(widths) - 1) <= width:
             break
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (*words, *table[1:])]
     whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
@@ -165,9 +165,11 @@ def brief(experiment: Experiment, report: Report) -> str:
     return "\n".join(["", title, "", *lines, "", *verdicts])
 
 
-def _table(report: Report, most: int) -> list[list[str]]:
-    """Header and rows, mean ± 95% interval, with the `most` columns that say most: test and validation accuracy first,
-    then what only this section measures."""
+def _table(report: Report, most: int, digits: int) -> list[list[str]]:
+    """Header and rows, mean ± 95% interval, of the `most` columns that say most.
+
+    Those are test and validation accuracy first, then what only this section measures.
+    """
     columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
 
     def weight(column: tuple[str, str]) -> tuple[int, int]:
@@ -178,13 +180,12 @@ def _table(report: Report, most: int) -> list[list[str]]:
     columns = [column for column in columns if column in sorted(columns, key=weight)[:most]]
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
-        shown = [_cell(cells[column], *column, report.judged) if column in cells else "" for column in columns]
-        table.append([str(number), run, str(max(len(values) for values in cells.values())), *shown])
+        table.append([str(number), run, str(max(len(values) for values in cells.values()))])
+        for split, metric in columns:
+            judged = report.judged.get(split, 0) if metric == "accuracy" else 0
+            places = 3 if "seconds" in metric else digits
+            table[-1].append(show(cells[split, metric], judged, places) if (split, metric) in cells else "")
     return table
-
-
-def _cell(values: np.ndarray, split: str, metric: str, judged: dict[str, int]) -> str:
-    return show(values, judged.get(split, 0) * (metric == "accuracy"), 3 if "seconds" in metric else 4)
 
 
 def _grid(table: list[list[str]]) -> str:
@@ -197,7 +198,7 @@ def _grid(table: list[list[str]]) -> str:
 
 def _markdown(text: str) -> str:
     """The text in one line, shown as it is: names of countries and files are others' and may hold marks."""
-    return re.sub(r"[\\`*_<|]|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\`*_|]|<(?=\S)|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
 def made_in(runs: Iterable[dict[str, np.ndarray]]) -> str:

@@ -793,8 +793,8 @@ def show(values: np.ndarray, judged: int = 0, digits: int = 4) -> str:
     if len(values) == 1 and judged:
         low, high = wilson(mean, judged)
         half = (high - low) / 2
-    size = np.floor(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0
-    form = ".1e" if size < -3 else f",.{int(np.clip(digits - 1 - size, 0, 4))}f"
+    size = np.ceil(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0  # 1 looks like the accuracies below it
+    form = ".1e" if 0 < abs(mean) < 1e-3 else f",.{int(np.clip(digits - size, 0, digits))}f"
     return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
 
 
