@@ -283,7 +283,7 @@ def test_cnn_runs_all_baselines_and_writes_everything(quick):
     assert compared["run"].str.contains("EfficientNet-Lite0").sum() == 4
     assert (table["metric"] != "seconds").all()
     assert (pd.read_csv(out / "cnn.seconds.csv")["metric"] == "seconds").all()
-    assert "Best by test accuracy" in (out / "cnn.md").read_text()
+    assert "Best by test accuracy" in (out / "README.md").read_text()
 
 
 def test_a_second_start_repeats_nothing_and_gives_the_same_table(quick, folder):
