@@ -136,12 +136,13 @@ def describe(experiment: Experiment, report: Report, script: str, out: Path, qui
     question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
     figures = sorted(path.name for path in out.glob(f"{experiment.section}_*.png"))
     made_in = report.made_in and f" in {report.made_in}"
+    together = "±\N{NO-BREAK SPACE}"  # where a cell is narrow it breaks before the sign
     return "\n\n".join(
         [
             re.sub(r"\n+(Varied|Look for):", r"\n\n*\1:*", question),
             *(f"![{headline}]({name})" for name in figures),
             f"**{headline}**",
-            _grid([[_markdown(cell) for cell in line] for line in _table(report, 8, 4)]),
+            _grid([[_markdown(cell).replace("± ", together) for cell in line] for line in _table(report, 7, 4)]),
             "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
             f"Rule: {_markdown(report.rule)}",
             f"Made with `python {script}.py {experiment.name}`{made_in}; all numbers: [{script}.csv]({script}.csv).",

@@ -57,8 +57,8 @@ def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
         "*Look for:* a number.",
         r"**It \*works\* [0.5, 0.7]**",
     ]
-    assert "| 1   | plain | 2 | 0.6000 ± 1.2706 |" in section[5]
-    assert "| 1,234 ± 0     |" in section[5]
+    assert "| 1   | plain | 2 | 0.6000 ±\N{NO-BREAK SPACE}1.2706 |" in section[5]
+    assert "| 1,234 ±\N{NO-BREAK SPACE}0     |" in section[5]
     assert section[6].startswith("- It is 0.6 (row 1).\n- long-winded")
     assert section[7] == r"Rule: p < 0.05; a \<b> c"
     assert section[8].strip() == (
