@@ -24,7 +24,8 @@ and `xg.py` from their finished runs and added to with every call. `python NN_tu
 xg.py` makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.
 
 Numbers are means over n seeds ± their 95% interval: Student's t over the seeds, or, of an accuracy with n = 1, Wilson's
-over the examples judged. Verdicts cite the rows of the table above them."""
+over the examples judged. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the rows of their
+table."""
 
 
 # ---------------------------------------------------------------------------- files
@@ -172,6 +173,8 @@ def _table(report: Report, most: int, digits: int) -> list[list[str]]:
     Those are test and validation accuracy first, then what only this section measures.
     """
     columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
+    ends = {(split, f"{metric}_{end}") for split, metric in columns for end in ("low", "high")}
+    columns = [column for column in columns if column not in ends]
 
     def weight(column: tuple[str, str]) -> tuple[int, int]:
         split, metric = column
@@ -182,11 +185,19 @@ def _table(report: Report, most: int, digits: int) -> list[list[str]]:
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
         table.append([str(number), run, str(max(len(values) for values in cells.values()))])
-        for split, metric in columns:
-            judged = report.judged.get(split, 0) if metric == "accuracy" else 0
-            places = 3 if "seconds" in metric else digits
-            table[-1].append(show(cells[split, metric], judged, places) if (split, metric) in cells else "")
+        table[-1] += [_cell(cells, *column, report.judged, digits) if column in cells else "" for column in columns]
     return table
+
+
+def _cell(cells: dict, split: str, metric: str, judged: dict[str, int], digits: int) -> str:
+    """Mean ± 95% interval, or mean [METRIC_low, METRIC_high] where the cells have these."""
+    digits = 3 if "seconds" in metric else digits
+    ends = [cells[split, f"{metric}_{end}"] for end in ("low", "high") if (split, f"{metric}_{end}") in cells]
+    if len(ends) == 2:
+        return "{} [{}, {}]".format(
+            *(show(np.mean(x, keepdims=True), 0, digits) for x in (cells[split, metric], *ends))
+        )
+    return show(cells[split, metric], judged.get(split, 0) if metric == "accuracy" else 0, digits)
 
 
 def _grid(table: list[list[str]]) -> str:

@@ -110,6 +110,10 @@ def test_a_table_has_the_columns_that_fit_the_terminal(monkeypatch):
     found = report({}, None)
     assert gallery._table(found, 1, 3)[0] == ["row", "run", "n", "test accuracy"]
     assert gallery._table(found, 3, 3)[0][3:] == ["validation accuracy", "test accuracy", "train seconds"]
+    bounds = {("test", f"loss_{end}"): np.array([number]) for end, number in (("low", 0.1), ("high", 1.2))}
+    found.rows["plain"] |= bounds
+    assert gallery._table(found, 9, 3)[0] == gallery._table(report({}, None), 9, 3)[0]
+    assert "0.600 [0.100, 1.20]" in gallery._table(found, 9, 3)[1]
     assert [columns(width) for width in (40, 50, 80, 150)] == [1, 2, 4, 7]
     assert columns(80, "a long name " * 3) == 2
 
