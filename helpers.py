@@ -1,4 +1,4 @@
-"""What the scripts share: the command line, loading places and photos, kept runs, results and figures.
+"""What the scripts share: the command line, loading places and photos, kept runs, intervals and figures.
 
 Nothing here knows an experiment or a model; those live in the script of their section.
 """
@@ -48,8 +48,8 @@ from tqdm import tqdm
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
-SECTION = r"\d+(\.\d+)*"
 STYLE = Path(__file__).with_name("study.mplstyle")
+FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no version, no date
 # Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
 LOOK = {
     "train": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -90,7 +90,8 @@ class InputError(Exception):
 class Experiment:
     """One section of the study: the configurations it needs and the function that reports on them.
 
-    `report(results, study)` gets {label: arrays of the finished run}, draws the figures and returns a Report.
+    `report(results, study)` gets {label: arrays of the finished run}, draws the figures OUT/SECTION_*.png and returns a
+    Report. Its docstring says what is asked, what is varied and what to look for, and opens the section in the gallery.
     """
 
     section: str
@@ -106,6 +107,7 @@ class Report:
 
     rows: {label: {(split, metric): values}}, the values one per seed; judged: examples per split.
     headline: the finding in one line; verdicts: sentences that cite rows; rule: how they were decided.
+    made_in: the training time and the machines.
     """
 
     rows: dict[str, dict[tuple[str, str], np.ndarray]]
@@ -113,6 +115,7 @@ class Report:
     verdicts: list[str]
     rule: str
     judged: dict[str, int] = field(default_factory=dict)
+    made_in: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,29 +124,37 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(
-    description: str,
+    doc: str,
     experiments: Sequence[Experiment],
     argv: Sequence[str] | None = None,
     options: Callable[[argparse.ArgumentParser], None] | None = None,
 ):
     """The command line that all scripts share; `.experiments` holds the chosen ones. Raises InputError.
 
-    `options(parser)` adds a script's own options and sets other defaults.
+    The help shows the first two paragraphs of `doc`: title and examples. `options(parser)` adds a script's own options
+    and sets other defaults.
     """
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
-    parser.add_argument("--list", action="store_true", help="name the experiments and stop")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data", help="folder with the data")
-    parser.add_argument("--out", type=Path, default=Path("plots"), help="folder for what is made (default: plots)")
-    parser.add_argument(
-        "--seeds", type=whole(1, 1000), default=5, help="repetitions of every run (default: %(default)s)"
+    parser = _Parser(
+        usage="python %(prog)s [NAME ...] [OPTION ...]",
+        description="\n\n".join(doc.split("\n\n")[:2]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--jobs", type=whole(1, 1000), help="worker processes (default: the cores there are)")
-    parser.add_argument("--quick", action="store_true", help="walk every code path on a tiny budget; no real results")
-    parser.add_argument("--fresh", action="store_true", help="forget the finished runs of the experiments named")
-    parser.add_argument("--redraw", action="store_true", help="draw what has been run again; train nothing")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="train on the workers of this Dask scheduler")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
+    add("--list", action="store_true", help="name the experiments and stop")
+    add("--data", type=Path, default=Path(__file__).parent / "data", metavar="DIR", help="folder of your own data")
+    add("--out", type=Path, default=Path("plots"), metavar="DIR", help="folder of the results (default: %(default)s)")
+    add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
+    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core)")
+    devices = ["auto", "cpu", "cuda", "mps"]
+    add("--device", choices=devices, default="auto", metavar="NAME", help="cpu, cuda, mps or auto (default)")
+    add(
+        "--format", choices=FORMATS, default="png", metavar="NAME", help="svg or pdf: figures in it too, beside the PNG"
+    )
+    add("--quick", action="store_true", help="walk every code path on a tiny budget; no results")
+    add("--fresh", action="store_true", help="forget the finished runs of these experiments")
+    add("--redraw", action="store_true", help="draw what has been run again; train nothing")
+    add("--cluster", metavar="ADDRESS", help="train on the workers of this Dask scheduler")
     if options:
         options(parser)
     arguments = parser.parse_args(argv)
@@ -160,6 +171,7 @@ def parse_arguments(
             raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
     arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
     arguments.device = device = choose_device(arguments.device)
+    matplotlib.rcParams["savefig.format"] = arguments.format
     if arguments.redraw and arguments.fresh:
         raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
     arguments.jobs = arguments.jobs or {"cpu": joblib.cpu_count(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
@@ -196,6 +208,7 @@ UNSAVED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, 
 def run_script(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 1 runs failed, 2 bad usage or input, 130 stopped with Ctrl-C."""
     sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
+    sys.stdout.write, sys.stdout.flush = _unbroken(sys.stdout.write), _unbroken(sys.stdout.flush)
     try:
         main()
     except RunsFailed as error:
@@ -214,6 +227,18 @@ def run_script(main: Callable[[], None]) -> int:
         print("stopped: finished runs are kept, the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _unbroken(method: Callable) -> Callable:
+    """A method of standard output that goes on in silence where nobody reads any more, as after `| head`."""
+
+    def call(*arguments):
+        try:
+            return method(*arguments)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return call
 
 
 def check_data(folder: Path, remedy: str) -> None:
@@ -905,101 +930,15 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def show(values: np.ndarray, judged: int = 0) -> str:
+def show(values: np.ndarray, judged: int = 0, digits: int = 4) -> str:
     """`mean ± half of the 95% interval` over seeds; of a single accuracy on `judged` examples, over those."""
     mean, half = interval(values)
     if len(values) == 1 and judged:
         low, high = wilson(mean, judged)
         half = (high - low) / 2
-    form = ",.0f" if abs(mean) >= 100 else ".4f" if abs(mean) >= 1e-3 or mean == 0 else ".1e"
+    size = np.ceil(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0  # 1 looks like the accuracies below it
+    form = ".1e" if 0 < abs(mean) < 1e-3 else f",.{int(np.clip(digits - size, 0, digits))}f"
     return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
-
-
-def check_out(out: Path, script: str) -> None:
-    """Make the output folder and see that results can be added to what is there. Raises InputError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # of another script at the same time
-    except OSError as error:
-        raise InputError(f"can't write ({error.strerror})", str(out), "choose another folder with --out") from None
-    for path in (out / f"{script}.csv", out / f"{script}.seconds.csv"):
-        _read_results(path)
-    _read_page(out / f"{script}.md")
-
-
-def _read_results(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError):
-        table = pd.DataFrame()
-    if list(table.columns) != COLUMNS or not table["section"].str.fullmatch(SECTION).all():
-        raise InputError("is not a table of results", str(path), "move it away or choose another folder with --out")
-    return table
-
-
-def _read_page(path: Path) -> dict[str, str]:
-    """{section: its text} of a saved report."""
-    if not path.exists():
-        return {}
-    try:
-        title, *texts = path.read_text(encoding="utf-8").split("\n## ")
-    except (ValueError, OSError):
-        title, texts = "", []
-    sections = {text.partition(" ")[0]: text.strip() for text in texts}
-    if title.strip() != f"# {path.stem}" or not all(re.fullmatch(SECTION, section) for section in sections):
-        raise InputError("is not a report of ours", str(path), "move it away or choose another folder with --out")
-    return sections
-
-
-def save_reports(
-    out: Path, script: str, experiments: Sequence[Experiment], reports: dict[str, Report], lacking: dict[str, list[str]]
-) -> None:
-    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and OUT/SCRIPT.md; sections of other experiments stay.
-
-    A section that lacks runs has a row with the metric `failed` for each and no other; if there are any, RunsFailed is
-    raised at the end. Raises InputError where --redraw has found nothing to draw.
-    """
-    if not reports and not lacking:
-        remedy = "give the options that they were made with, or leave out --redraw"
-        raise InputError("no experiment has all its finished runs", str(out / "runs" / script), remedy)
-    for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
-        rows = [
-            (section, run, seed, split, metric, repr(float(value)))
-            for section, report in reports.items()
-            for run, cells in report.rows.items()
-            for (split, metric), values in cells.items()
-            if ("seconds" in metric) == times
-            for seed, value in enumerate(values)
-        ]
-        if not times:
-            rows += [(section, run, "", "", "failed", "1.0") for section, runs in lacking.items() for run in runs]
-        kept = _read_results(path)
-        kept = kept[~kept["section"].isin([*reports, *lacking])]
-        table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
-        table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
-        _replace(path, table.to_csv(index=False, lineterminator="\n").encode())
-
-    page = out / f"{script}.md"
-    sections = _read_page(page)
-    for experiment in experiments:
-        section = experiment.section
-        if section not in reports and section not in lacking:  # left out by --redraw
-            continue
-        text = describe(reports[section]) if section in reports else f"Failed: {', '.join(lacking[section])}."
-        sections[section] = f"{section} {experiment.name}\n\n{text}"
-    ordered = sorted(sections, key=_numbers)
-    text = f"# {script}\n" + "".join(f"\n## {sections[section]}\n" for section in ordered)
-    _replace(page, text.encode())
-    if lacking:
-        raise RunsFailed(lacking, out / f"{script}.csv")
-
-
-def _numbers(section: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in section.split("."))
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -1013,33 +952,6 @@ def _replace(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None  # a full disk names no file itself
 
 
-def describe(report: Report) -> str:
-    """The report as Markdown: headline, numbered table (mean ± 95% interval), verdicts, rule."""
-    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
-    table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
-    for number, (run, cells) in enumerate(report.rows.items(), 1):
-        shown = [
-            show(cells[k], report.judged.get(k[0], 0) * (k[1] == "accuracy")) if k in cells else "" for k in columns
-        ]
-        table.append([str(number), run, str(max(len(values) for values in cells.values())), *shown])
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ["| " + " | ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)) + " |" for line in table]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(
-        [
-            f"**{report.headline}**",
-            "",
-            *lines,
-            "",
-            *(f"- {verdict}" for verdict in report.verdicts),
-            "",
-            "±: 95% interval, Student's t over n seeds; of an accuracy with n = 1, Wilson's over the examples judged.",
-            "",
-            f"Rule: {report.rule}",
-        ]
-    )
-
-
 # ---------------------------------------------------------------------------- figures
 
 
@@ -1047,19 +959,23 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: tuple[float, float
     """A figure in the study's style whose title states the finding; axes always come as a (rows, columns) array."""
     plt.style.use(STYLE)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-    fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    fig.suptitle(title, x=0.01, ha="left", fontweight="bold", wrap=True)
     return fig, axes
 
 
 def save_figure(fig: plt.Figure, path: Path, note: str) -> None:
-    """Save as PNG with a small note (what bands and n are) below; the same numbers give the same bytes."""
-    fig.supxlabel(note, x=0.01, ha="left", fontsize="small", color="0.35")
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts: a box is drawn
-        fig.savefig(picture, format="png", metadata={"Software": None})
+    """Save with a small note (what bands and n are) below; the same numbers give the same bytes.
+
+    Always as PNG, which the gallery shows, and beside it in the format of --format.
+    """
+    fig.supxlabel(note, x=0.01, ha="left", fontsize="small", color="0.35", wrap=True)
+    for kind in dict.fromkeys(("png", matplotlib.rcParams["savefig.format"])):
+        picture = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts: a box is drawn
+            fig.savefig(picture, format=kind, metadata=FORMATS[kind])
+        _replace(path.with_suffix(f".{kind}"), picture.getvalue())
     plt.close(fig)
-    _replace(path, picture.getvalue())
 
 
 def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:

@@ -1,11 +1,15 @@
-"""Section 7.2.1: tell real from fake faces with gradient-boosted trees on raw pixels.
+"""Section 7.2.1: gradient-boosted trees on raw pixels tell real from fake faces.
 
-    python xg.py                    the demo set of faces, built on first use
-    python xg.py --data DIR         train|val|test x real|fake, or 0_real and 1_fake alone
+    python xg.py                        on the demo set of faces
+    python xg.py --data DIR             your photos, see data/README.md
+    python xg.py --quick --out /tmp/q   every code path, no results
+
+The photos are in train|val|test, real|fake in each, or in 0_real and 1_fake alone; the demo set is built on first use.
 
 XGBoost with its default settings (learning rate 0.3, 100 rounds) on the 64 x 64 pixels in the centre of the photo
-at 224 x 224, then with the learning rates of the CNNs. Writes plots/7.2.1_xgboost.png, plots/xg.csv (final values),
-plots/xg.seconds.csv, plots/xg.md (table and verdicts) and the curves of every run in plots/runs/xg.
+at 224 x 224, then with the learning rates of the CNNs. Writes plots/7.2.1_xgboost.png, plots/README.md (the gallery:
+question, figures, numbers and verdicts), plots/xg.csv (final values), plots/xg.seconds.csv, and the curves of every run
+in plots/runs/xg.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import xgboost
 from scipy import special, stats
 from sklearn import metrics
 
+import gallery
 import helpers
 from helpers import SPLITS, Experiment, Photos, Report, Run
 
@@ -392,16 +397,15 @@ gibibytes.__name__ = "number"  # argparse puts it into its message
 
 def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, photo_options)
-    helpers.check_out(arguments.out, "xg")
+    gallery.check_out(arguments.out, "xg")
     folder = arguments.data or helpers.demo_faces()
     photos = helpers.load_photos(folder, [VIEW], arguments.memory, QUICK_PHOTOS if arguments.quick else None)
     results, failed = finish(photos, arguments)
     reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
     for found in reports.values():
-        print(f"\n7.2.1 xgboost: {helpers.describe(found)}", flush=True)
-    lacking = {"7.2.1": failed} if failed and not arguments.redraw else {}
-    helpers.save_reports(arguments.out, "xg", EXPERIMENTS, reports, lacking)
-    print(f"\n7.2.1_xgboost.png, xg.csv, xg.seconds.csv and xg.md are in {arguments.out}.")
+        found.made_in = gallery.made_in(results.values())
+        print(gallery.brief(EXPERIMENTS[0], found), flush=True)
+    gallery.save_reports(arguments, "xg", reports, {"7.2.1": failed} if failed and not arguments.redraw else {})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ for networks and memory, half an hour for faces. pytest collects nothing here.
 import argparse
 import logging
 import os
-import platform
-import re
 import resource
 import subprocess
 import sys
@@ -389,7 +387,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         )
         ax.set_title(f"{config.depth} hidden layers of {config.width},\nbatch size {config.batch_size}", fontsize=11)
         ax.grid(axis="y")
-    note = f"One thread of {machine()}. Medians over rounds, contestants in turn. Dotted: torch.bmm alone."
+    note = f"One thread of {helpers.machine()}. Medians over rounds, contestants in turn. Dotted: torch.bmm alone."
     helpers.save_figure(fig, out / "benchmark.png", note)
 
 

@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 import cnn
+import gallery
 import helpers
 import NN_tutorial
 import xg
@@ -335,9 +336,9 @@ USAGE = [
         ("OUT in /proc", usage(script, "--out", "/proc/plots"), "error: can't write", "/proc/plots", "--out"),
         ("read-only OUT", read_only_out(script), "error: can't write (Read-only file system)", "out", "--out"),
         ("a table of others", in_the_way(script, f"{script}.csv", "a,b\n1,2\n"), "error: is not a t", f"{script}.csv"),
-        ("notes of others", in_the_way(script, f"{script}.md", "my notes\n"), "error: is not a", f"{script}.md"),
-        ("another page", in_the_way(script, f"{script}.md", f"# {script}\n\n## one"), "error: is not", f"{script}.md"),
-        ("a folder as a page", in_the_way(script, f"{script}.md", None), "error: is not a report", f"{script}.md"),
+        ("a README of others", in_the_way(script, "README.md", "my notes\n"), "error: is not a gallery", "README.md"),
+        ("another page", in_the_way(script, "README.md", f"{gallery.TITLE}\n\n## one"), "error: is not", "README.md"),
+        ("a folder as a page", in_the_way(script, "README.md", None), "error: is not a gallery", "README.md"),
     ]
 ]  # fmt: skip
 for script in ("cnn", "xg"):
@@ -402,7 +403,7 @@ def results(data: Path) -> dict[Path, bytes]:
         with tempfile.TemporaryDirectory() as out:
             xg.main(["--data", str(data), "--out", out, *QUICK])
             RESULTS.update({path.relative_to(out): content for path, content in files_of(Path(out)).items()})
-    return {name: content for name, content in RESULTS.items() if name.name not in ("xg.csv", "xg.md")}
+    return {name: content for name, content in RESULTS.items() if name.name not in ("xg.csv", "README.md")}
 
 
 def damaged(*changes: Callable[[Path], object]) -> Maker:
@@ -507,7 +508,7 @@ STATE = [
     ("other backbone", weights(b"", "auto"), "warning: isn't a file of weights", "going on with EfficientNet-Lite0"),
     ("no room for a figure", full_disk("7.2.1_xgboost.png"), *FULL, "out/7.2.1_xgboost.png,"),
     ("no room for a table", full_disk("xg.csv"), *FULL, "out/xg.csv,"),
-    ("no room for a page", full_disk("xg.md"), *FULL, "out/xg.md,"),
+    ("no room for a page", full_disk("README.md"), *FULL, "out/README.md,"),
     ("no room for a run", full_disk_in_training, "error: No space left on device, while saving, make room"),
     ("OUT that is no text", out_that_is_no_text),
     ("a file for the runs", runs_in_the_way, "error: ", "out/runs", "--out"),
@@ -542,7 +543,7 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
     out.mkdir()
     for name in SCRIPTS:
         (out / f"{name}.csv").write_text(",".join(helpers.COLUMNS) + "\n9.9,old,0,test,loss,1.0\n")
-        (out / f"{name}.md").write_text(f"# {name}\n\n## 9.9 old\n\nas it was\n")
+    (out / "README.md").write_text(f"{gallery.TITLE}\n\n## 9.9 old\n\nas it was\n")
     script, options = make(tmp_path, monkeypatch)
     before = files_of(tmp_path)
     capsys.readouterr()
@@ -563,6 +564,7 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
     else:
         assert [path for path in after if out not in path.parents] == [p for p in before if out not in p.parents]
         assert all("old" in (out / f"{name}.csv").read_text() for name in SCRIPTS)
+        assert "as it was" in (out / "README.md").read_text()
     assert not (tmp_path / MARK).exists()
 
 

@@ -388,7 +388,7 @@ def test_cnn_runs_all_baselines_and_writes_everything(quick):
     assert (set(control["section"]), control["run"].nunique()) == ({"7.2.3"}, 1)
     assert (table["metric"] != "seconds").all()
     assert (pd.read_csv(out / "cnn.seconds.csv")["metric"] == "seconds").all()
-    assert "Best by test accuracy" in (out / "cnn.md").read_text()
+    assert "Best by test accuracy" in (out / "README.md").read_text()
 
 
 def test_a_second_start_repeats_nothing_and_gives_the_same_table(quick, folder):

@@ -74,7 +74,7 @@ def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatc
     assert failed[["section", "run"]].to_numpy().tolist() == [["6.1.1", "lr 1"]]
     assert set(table.section) == {"6.1.1", "6.2.1.4"}  # the other experiment is complete
     assert (tmp_path / "6.2.1.4_width.png").exists()
-    assert "## 6.1.1 learning-rate\n\nFailed: lr 1." in (tmp_path / "NN_tutorial.md").read_text()
+    assert "## 6.1.1 learning-rate\n\n**Failed: lr 1**" in (tmp_path / "README.md").read_text()
 
     monkeypatch.undo()  # the same command again does the rest
     assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 0

@@ -90,17 +90,18 @@ def test_a_run_that_several_experiments_need_is_the_same_run(quick):
 
 def test_the_report_is_printed_and_saved(quick):
     out, process = quick
-    page = (out / "NN_tutorial.md").read_text()
+    page, printed = (out / "README.md").read_text(), " ".join(process.stdout.split())
     assert re.findall(r"^## (\S+)", page, re.MULTILINE) == SECTIONS
     assert page.count("\nRule: ") == len(SECTIONS)
+    assert {Path(name).stem for name in re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE)} == FIGURES
     for verdict in re.findall(r"^- .*", page, re.MULTILINE):
-        assert verdict in process.stdout
+        assert re.sub(r"\\(.)", r"\1", verdict) in printed
         assert re.search(r"\(rows? \d", verdict), f"cites no row: {verdict}"
 
 
 def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
     out, _ = quick
-    names = ["NN_tutorial.csv", "NN_tutorial.md", "6.1.1_learning_rate.png", "6.2.1.1_best_model_map.png"]
+    names = ["NN_tutorial.csv", "README.md", "6.1.1_learning_rate.png", "6.2.1.1_best_model_map.png"]
     before = {name: (out / name).read_bytes() for name in names}
     process = script("--quick", "--out", out)
     assert "0 to do" in process.stdout
@@ -113,7 +114,7 @@ def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
     out = tmp_path / "plots"
     full = quick[0]
     out.mkdir()
-    for name in ("NN_tutorial.csv", "NN_tutorial.seconds.csv", "NN_tutorial.md"):
+    for name in ("NN_tutorial.csv", "NN_tutorial.seconds.csv", "README.md"):
         (out / name).write_bytes((full / name).read_bytes())
     process = script("learning-rate", "depth", "--seeds", 1, "--quick", "--jobs", 1, "--out", out)
     assert process.returncode == 0, process.stderr
