@@ -702,6 +702,21 @@ def several(labels: np.ndarray, width: int) -> np.ndarray:
     return ndimage.maximum_filter(labels, width) != ndimage.minimum_filter(labels, width)
 
 
+def degrees(value: float, _: int, plus: str, minus: str) -> str:
+    return f"{abs(value):g}°{plus if value > 0 else minus if value < 0 else ''}"
+
+
+COUNTRY = {  # how its name is written
+    "ha": "center",
+    "va": "center",
+    "color": "0.1",
+    "linespacing": 0.95,
+    "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.8)],
+    "parse_math": False,  # of a $
+    "in_layout": False,
+}
+
+
 class Atlas:
     """Draws what a network predicts for every point of the map around the places.
 
@@ -743,10 +758,9 @@ class Atlas:
         return ndimage.zoom(values, self.COARSE // step, order=order, grid_mode=True, mode="nearest")
 
     def _land(self, tree: cKDTree, distance: np.ndarray, nearest: np.ndarray, span: float) -> np.ndarray:
-        """How many coarse cells each of them is inside the area that has places, negative outside; it has no gulfs
-        narrower than a usual gap between places.
+        """How deep inside the area that has places each coarse cell is, in cells, negative outside.
 
-        A place reaches about as far as its fourth neighbour.
+        A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed.
         """
         gaps = tree.query(tree.data, k=[min(5, tree.n)])[0][:, 0]
         usual = np.clip(np.quantile(gaps, 0.95), 0.005 * span, 0.03 * span)
@@ -799,21 +813,27 @@ class Atlas:
 
         return predict
 
+    def picture(self, predict: Callable[[np.ndarray], np.ndarray], step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of all squares of step x step cells, (rows, columns, 3), and the countries of the coarse ones.
+
+        Only squares near a border are predicted one by one, a tenth of them.
+        """
+        coarse = predict(self.grid(self.COARSE))
+        labels, mixed = (self.enlarge(values, step, 0) for values in (coarse, several(coarse, 3)))
+        labels[mixed] = predict(self.grid(step)[mixed])
+        inside = np.clip(self.COARSE / step * self.enlarge(self.land, step, 1), 0, 1)[..., None]
+        colours = self.colours[labels]
+        sea = 0.16 * colours + 0.84 * np.array([0.98, 0.99, 1.0])
+        land = np.where(several(labels, 2)[..., None], 1.0, colours)  # with white borders
+        return (255 * (sea + inside * (land - sea))).astype(np.uint8), coarse
+
     def draw(self, ax: plt.Axes, config: Config, result: dict, epoch: int, replica: int, small: bool = False) -> None:
         """The prediction space of one replica: countries in colour and by name, wrong test places as dots.
 
         The small one has no names, degrees or legend.
         """
         predict = self.predictor(config, result, epoch, replica)
-        coarse = predict(self.grid(self.COARSE))
-        step = 2 if small else 1
-        labels, mixed = (self.enlarge(values, step, 0) for values in (coarse, several(coarse, 3)))
-        labels[mixed] = predict(self.grid(step)[mixed])  # a tenth of the points, and of the time
-        inside = np.clip(self.COARSE / step * self.enlarge(self.land, step, 1), 0, 1)
-        colours = self.colours[labels]
-        sea = 0.16 * colours + 0.84 * np.array([0.98, 0.99, 1.0])
-        land = np.where(several(labels, 2)[..., None], 1.0, colours)
-        picture = (255 * (sea + inside[..., None] * (land - sea))).astype(np.uint8)
+        picture, labels = self.picture(predict, 2 if small else 1)
         extent = (self.low[0], self.high[0], self.low[1], self.high[1])
         ax.imshow(picture, origin="lower", extent=extent, aspect=self.aspect, interpolation="antialiased")
         x, y = self.places.x["test"], self.places.y["test"]
@@ -826,11 +846,11 @@ class Atlas:
             ax.set(xticks=[], yticks=[])
             return
         ax.tick_params(length=3, color="0.6", labelcolor="0.3", labelsize="small")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}°{'E' if value > 0 else 'W' if value else ''}")
-        ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}°{'N' if value > 0 else 'S' if value else ''}")
+        for axis, (plus, minus) in ((ax.xaxis, "EW"), (ax.yaxis, "NS")):
+            axis.set_major_formatter(partial(degrees, plus=plus, minus=minus))
         pale = Patch(facecolor="0.95", edgecolor="0.8", label="pale: no training places near")
         ax.legend(handles=[dots, pale], loc="upper left", bbox_to_anchor=(0, -0.03), handletextpad=0.4, ncols=2)
-        self.write_names(ax, np.where(self.land > 0, coarse, -1))
+        self.write_names(ax, np.where(self.land > 0, labels, -1))
 
     def write_names(self, ax: plt.Axes, labels: np.ndarray) -> None:
         """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none.
@@ -838,39 +858,38 @@ class Atlas:
         A name is as large as its country allows, from 6 to 11 points. The larger ones come first; one that would cover
         another is moved up or down, or left out.
         """
-        ax.figure.draw_without_rendering()  # settles how large the map is
-        point = ax.figure.dpi / 72
-        cell = ax.bbox.width / labels.shape[1] / point  # in points
-        halo = [patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.8)]
-        look = {"ha": "center", "va": "center", "color": "0.1", "path_effects": halo, "linespacing": 0.95}
-        look |= {"parse_math": False}  # of a $ in a name
-        found = []
-        for country, box in enumerate(ndimage.find_objects(labels + 1)):
-            if box is None:
-                continue
-            own = np.pad(labels[box] == country, 1)
-            name = self.places.countries[country]
-            for lines in dict.fromkeys((name, textwrap.fill(name, 12))):
-                text = ax.text(0, 0, lines, fontsize=10, **look)
-                with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks
-                    extent = text.get_window_extent()
-                text.remove()
-                unit = np.array([extent.width, extent.height]) / point / 10 / cell  # in cells, of a font of one point
-                room = ndimage.distance_transform_edt(own, sampling=(unit[0] / unit[1], 1))  # for a flat ellipse
-                row, column = np.unravel_index(room.argmax(), room.shape)
-                middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
-                found.append((1.5 * room.max() / unit[0], country, lines, middle, unit))
         taken: dict[int, tuple] = {}
-        for size, country, lines, middle, unit in sorted(found, key=lambda item: -item[0]):
-            size = float(np.clip(size, 6, 11))
-            half = size * unit / 2
+        for size, country, name, middle, unit in sorted(self.rooms(ax, labels), key=lambda room: -room[0]):
+            half = unit * np.clip(size, 6, 11) / 2
             for shift in (0, 1, -1, 2, -2):
                 spot = np.clip(middle + shift * half * (0, 1), half, labels.shape[::-1] - half)
                 free = all((abs(spot - other) > half + room).any() for other, room in taken.values())
                 if free and country not in taken:
                     taken[country] = spot, half
                     where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
-                    ax.text(*where, lines, fontsize=size, in_layout=False, **look)
+                    ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
+
+    def rooms(self, ax: plt.Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
+        """How large each name could be: font size (points), country, the name on one line and on several, the middle
+        of its room (column, row), width and height per point of font size (cells).
+        """
+        ax.figure.draw_without_rendering()  # settles how large the map is
+        cell = ax.bbox.width / labels.shape[1]  # in pixels
+        for country, box in enumerate(ndimage.find_objects(labels + 1)):
+            if box is None:
+                continue
+            own = np.pad(labels[box] == country, 1)
+            name = self.places.countries[country]
+            for lines in dict.fromkeys((name, textwrap.fill(name, 12))):
+                text = ax.text(0, 0, lines, fontsize=10, **COUNTRY)
+                with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks
+                    extent = text.get_window_extent()
+                text.remove()
+                width, height = unit = np.array([extent.width, extent.height]) / 10 / cell
+                room = ndimage.distance_transform_edt(own, sampling=(width / height, 1))  # for ellipses of its form
+                row, column = np.unravel_index(room.argmax(), room.shape)
+                middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
+                yield 1.5 * room.max() / width, country, lines, middle, unit
 
 
 def draw_forming(atlas: Atlas, config: Config, result: dict, replica: int) -> plt.Figure:
@@ -881,8 +900,8 @@ def draw_forming(atlas: Atlas, config: Config, result: dict, replica: int) -> pl
     first = min(accuracy)
     title = f"The map forms: test accuracy {accuracy[first]:.2f} at epoch {first}, {accuracy[last]:.2f} at epoch {last}"
     columns = -(-len(early) // 2)
-    width = np.clip(atlas.columns / atlas.rows, 0.7, 3) * 4  # of a small map
-    fig, axes = helpers.figure(title, 2, columns + 2, ((columns + 2) * width + 1, 9.5))
+    height = 2 * 17 / (columns + 2) * atlas.rows / atlas.columns  # of the large one
+    fig, axes = helpers.figure(title, 2, columns + 2, (18, np.clip(height, 4, 15) + 1.6))
     fig.set_layout_engine("compressed")
     grid = axes[0, 0].get_gridspec()
     for epoch, ax in zip_longest(early, axes[:, :columns].flat):
