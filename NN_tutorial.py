@@ -732,14 +732,13 @@ class Atlas:
         self.places = places
         everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
         low, high = everywhere.min(axis=0), everywhere.max(axis=0)
-        middle = np.clip((low[1] + high[1]) / 2, -80, 80)
-        self.aspect = 1 / np.cos(np.radians(middle))  # a degree of latitude is this much longer than one of longitude
+        middle = (low + high) / 2
+        self.aspect = 1 / np.cos(np.radians(np.clip(middle[1], -80, 80)))  # how many of longitude make one of latitude
         scale = np.array([1.0, self.aspect])
-        margin = max(0.015 * ((high - low) * scale).max(), 0.05) / scale
-        self.low, self.high = low - margin, high + margin
-        span = (self.high - self.low) * scale
-        coarse = np.maximum(span / span.max() * self.CELLS / self.COARSE, 20).astype(int)
-        self.columns, self.rows = coarse * self.COARSE
+        span = 1.03 * np.maximum((high - low) * scale, 0.1)
+        span = np.maximum(span, span.max() / (1.5, 4))  # no mere strip
+        self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
+        self.columns, self.rows = (span / span.max() * self.CELLS / self.COARSE).astype(int) * self.COARSE
         tree = cKDTree(places.x["train"] * scale)
         distance, nearest = tree.query(self.grid(self.COARSE) * scale)
         self.land = self._land(tree, distance, nearest, span.max())
@@ -763,11 +762,11 @@ class Atlas:
         A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed.
         """
         gaps = tree.query(tree.data, k=[min(5, tree.n)])[0][:, 0]
-        usual = np.clip(np.quantile(gaps, 0.95), 0.005 * span, 0.03 * span)
+        usual = np.clip(np.quantile(gaps, 0.95), 0.004 * span, 0.03 * span)
         reached = distance < np.clip(0.8 * gaps, usual / 2, 2 * usual)[nearest]
         closing = 2 * usual / span * max(distance.shape)
         wide = ndimage.distance_transform_edt(~reached) < closing
-        return ndimage.gaussian_filter(ndimage.distance_transform_edt(wide) - closing, 1.5)
+        return ndimage.gaussian_filter(ndimage.distance_transform_edt(wide) - closing, 1.2)
 
     def _colours(self, truth: np.ndarray) -> np.ndarray:
         """One colour per country, (countries, 3); those that touch differ in colour and, where possible, in grey.
@@ -792,7 +791,7 @@ class Atlas:
 
     def figure(self, title: str, columns: int = 1) -> tuple[plt.Figure, np.ndarray]:
         """A figure for maps side by side, as high as they need."""
-        height = 8.6 * np.clip(self.rows / self.columns, 0.3, 1.5)
+        height = 8.6 * self.rows / self.columns
         fig, axes = helpers.figure(title, 1, columns, (8.6 * columns + 0.9, height + 1.6))
         fig.set_layout_engine("compressed")
         return fig, axes[0]
@@ -864,7 +863,7 @@ class Atlas:
             for shift in (0, 1, -1, 2, -2):
                 spot = np.clip(middle + shift * half * (0, 1), half, labels.shape[::-1] - half)
                 free = all((abs(spot - other) > half + room).any() for other, room in taken.values())
-                if free and country not in taken:
+                if free and country not in taken and (2 * half < labels.shape[::-1]).all():
                     taken[country] = spot, half
                     where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
                     ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
@@ -873,7 +872,8 @@ class Atlas:
         """How large each name could be: font size (points), country, the name on one line and on several, the middle
         of its room (column, row), width and height per point of font size (cells).
         """
-        ax.figure.draw_without_rendering()  # settles how large the map is
+        ax.figure.get_layout_engine().execute(ax.figure)
+        ax.apply_aspect()  # now the map has the size that it will have
         cell = ax.bbox.width / labels.shape[1]  # in pixels
         for country, box in enumerate(ndimage.find_objects(labels + 1)):
             if box is None:
@@ -901,7 +901,7 @@ def draw_forming(atlas: Atlas, config: Config, result: dict, replica: int) -> pl
     title = f"The map forms: test accuracy {accuracy[first]:.2f} at epoch {first}, {accuracy[last]:.2f} at epoch {last}"
     columns = -(-len(early) // 2)
     height = 2 * 17 / (columns + 2) * atlas.rows / atlas.columns  # of the large one
-    fig, axes = helpers.figure(title, 2, columns + 2, (18, np.clip(height, 4, 15) + 1.6))
+    fig, axes = helpers.figure(title, 2, columns + 2, (18, height + 1.6))
     fig.set_layout_engine("compressed")
     grid = axes[0, 0].get_gridspec()
     for epoch, ax in zip_longest(early, axes[:, :columns].flat):
