@@ -20,8 +20,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import islice, pairwise
+from functools import cached_property, partial
+from itertools import groupby, islice, pairwise, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps, patheffects
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from scipy import ndimage, stats
 from scipy.spatial import cKDTree
 from sklearn.dummy import DummyClassifier
@@ -81,6 +83,7 @@ class Forest:
 STANDARD_EPOCHS = 50
 STANDARD = Config(epochs=100, keep=(STANDARD_EPOCHS,))  # 6.1.2 needs 100 epochs, all else reads the first 50
 TUNED = Config(lr=1e-2, schedule="one-cycle", epochs=60)
+FORMING = (1, 5, 7, 10, 20, 40)  # epochs at which the map of the best of seven is drawn, beside the last
 DEEP = Config(depth=100, width=4, epochs=10, gradients=True)
 
 LEARNING_RATES = {
@@ -97,7 +100,7 @@ BATCH_SIZES = {
     "batch size 1024": Config(batch_size=1024, checks=2),
 }
 SEVEN = {
-    f"({depth}, {width})": replace(TUNED, depth=depth, width=width)
+    f"({depth}, {width})": replace(TUNED, depth=depth, width=width, keep=FORMING)
     for depth, width in ((1, 16), (2, 16), (6, 16), (10, 16), (6, 8), (6, 32), (6, 64))
 }
 DEPTHS = {f"depth {config.depth}": config for config in SEVEN.values() if config.width == 16}
@@ -712,89 +715,225 @@ def median_seed(result: dict) -> int:
 # ---------------------------------------------------------------------------- maps
 
 
-class Atlas:
-    """Draws what a network predicts for every point of the map around the places."""
+def several(labels: np.ndarray, width: int) -> np.ndarray:
+    """Where a window of width x width around a cell holds more than one label."""
+    return ndimage.maximum_filter(labels, width) != ndimage.minimum_filter(labels, width)
 
-    CELLS = 700  # grid points along each side
+
+def degrees(value: float, _: int, plus: str, minus: str) -> str:
+    return f"{abs(value):g}°{plus if value > 0 else minus if value < 0 else ''}"
+
+
+COUNTRY = {  # how its name is written
+    "ha": "center",
+    "va": "center",
+    "color": "0.1",
+    "linespacing": 0.95,
+    "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.8)],
+    "parse_math": False,  # of a $
+    "in_layout": False,
+}
+
+
+class Atlas:
+    """Draws what a network predicts for every point of the map around the places.
+
+    Longitude and latitude stay straight axes, as the network sees them; a degree of each is as long as on the ground
+    in the middle of the map.
+    """
+
+    CELLS = 1600  # along the longer side
+    COARSE = 4  # cells along a coarse cell, where the picture is smooth
+    SHADES = ("#74A3D1", "#DB927E", "#72B5A0", "#EDB871", "#C9B2DB", "#CBD27F", "#C4E3F0", "#F7E9AE")  # dark to light
 
     def __init__(self, places: Places):
         self.places = places
         everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
         low, high = everywhere.min(axis=0), everywhere.max(axis=0)
-        margin = np.maximum(0.02 * (high - low), 0.05)
-        self.low, self.high = low - margin, high + margin
-        middle = np.clip((self.low[1] + self.high[1]) / 2, -85, 85)
-        self.aspect = 1 / np.cos(np.radians(middle))  # a degree of latitude is this much longer than one of longitude
-        long, lat = np.meshgrid(*(np.linspace(self.low[i], self.high[i], self.CELLS) for i in (0, 1)))
-        self.grid = np.stack([long.ravel(), lat.ravel()], axis=1).astype(np.float32)  # (CELLS², 2)
+        middle = (low + high) / 2
+        self.aspect = 1 / np.cos(np.radians(np.clip(middle[1], -80, 80)))  # how many of longitude make one of latitude
         scale = np.array([1.0, self.aspect])
+        span = 1.03 * np.maximum((high - low) * scale, 0.1)
+        span = np.maximum(span, span.max() / (1.5, 4))  # no mere strip
+        self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
+        self.columns, self.rows = (span / span.max() * self.CELLS / self.COARSE).astype(int) * self.COARSE
         tree = cKDTree(places.x["train"] * scale)
-        distance, nearest = tree.query(self.grid * scale)
-        spacing = tree.query(places.x["train"][:: max(1, len(places.x["train"]) // 5000)] * scale, k=[2])[0]
-        self.inhabited = (distance < 2 * np.quantile(spacing, 0.95)).reshape(self.CELLS, self.CELLS)
-        self.colours = self._colours(places.y["train"][nearest].reshape(self.CELLS, self.CELLS))
+        distance, nearest = tree.query(self.grid(self.COARSE) * scale)
+        self.land = self._land(tree, distance, nearest, span.max())
+        self.colours = self._colours(places.y["train"][nearest])
+
+    def grid(self, step: int) -> np.ndarray:
+        """The middles of squares of step x step cells, (rows, columns, 2), degrees."""
+        sides = [
+            low + (np.arange(0, count, step) + step / 2) * (high - low) / count
+            for low, high, count in zip(self.low, self.high, (self.columns, self.rows), strict=True)
+        ]
+        return np.stack(np.meshgrid(*sides), axis=-1).astype(np.float32)
+
+    def enlarge(self, values: np.ndarray, step: int, order: int) -> np.ndarray:
+        """Values of coarse cells on the finer `grid(step)`: the nearest (order 0) or between the nearest ones (1)."""
+        return ndimage.zoom(values, self.COARSE // step, order=order, grid_mode=True, mode="nearest")
+
+    def _land(self, tree: cKDTree, distance: np.ndarray, nearest: np.ndarray, span: float) -> np.ndarray:
+        """How deep inside the area that has places each coarse cell is, in cells, negative outside.
+
+        A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed.
+        """
+        gaps = tree.query(tree.data, k=[min(5, tree.n)])[0][:, 0]
+        usual = np.clip(np.quantile(gaps, 0.95), 0.004 * span, 0.03 * span)
+        reached = distance < np.clip(0.8 * gaps, usual / 2, 2 * usual)[nearest]
+        closing = 2 * usual / span * max(distance.shape)
+        wide = ndimage.distance_transform_edt(~reached) < closing
+        return ndimage.gaussian_filter(ndimage.distance_transform_edt(wide) - closing, 1.2)
 
     def _colours(self, truth: np.ndarray) -> np.ndarray:
-        """One colour per country, (countries, 3), different for countries that touch (greedy graph colouring)."""
+        """One colour per country, (countries, 3); those that touch differ in colour and, where possible, in grey.
+
+        Greedy graph colouring in three rounds: countries of most neighbours first, then each again, seeing all others.
+        """
         count = len(self.places.countries)
         borders = np.zeros((count, count))
         for a, b in ((truth[:-1], truth[1:]), (truth[:, :-1], truth[:, 1:])):
             np.add.at(borders, (a.ravel(), b.ravel()), 1)
-        borders = borders + borders.T
+        borders = np.sqrt(borders + borders.T)
         np.fill_diagonal(borders, 0)
-        palette = np.array(colormaps["Set3"].colors)[[0, 2, 3, 4, 5, 6, 7, 9, 10]]
-        chosen = np.full(count, -1)
-        for country in np.argsort(-(borders > 0).sum(axis=1), kind="stable"):
-            # the colour that shares the shortest border with this country, then the least used one
-            shared = [borders[country, chosen == colour].sum() for colour in range(len(palette))]
-            used = [(chosen == colour).sum() for colour in range(len(palette))]
-            chosen[country] = min(range(len(palette)), key=lambda colour: (shared[colour], used[colour]))
-        return palette[chosen]
+        shades = np.array([to_rgb(shade) for shade in self.SHADES])
+        grey = shades @ (0.299, 0.587, 0.114)
+        alike = np.exp(-(((grey[:, None] - grey) / 0.05) ** 2)) + 9 * np.eye(len(shades))
+        chosen = np.zeros((count, len(shades)))  # 1 where a country has a colour
+        for country in 3 * np.argsort(-(borders > 0).sum(axis=1), kind="stable").tolist():
+            chosen[country] = 0
+            clash = borders[country] @ chosen @ alike + 0.3 * chosen.sum(axis=0)
+            chosen[country, clash.argmin()] = 1
+        return chosen @ shades
 
-    def draw(self, ax: plt.Axes, config: Config, result: dict, epoch: int, replica: int) -> None:
-        """The prediction space of one replica: countries in colour and by name, wrong test places as crosses."""
+    def figure(self, title: str, columns: int = 1) -> tuple[plt.Figure, np.ndarray]:
+        """A figure for maps side by side, as high as they need."""
+        height = 8.6 * self.rows / self.columns
+        fig, axes = helpers.figure(title, 1, columns, (8.6 * columns + 0.9, height + 1.6))
+        fig.set_layout_engine("compressed")
+        return fig, axes[0]
+
+    def predictor(self, config: Config, result: dict, epoch: int, replica: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What a replica makes of points (..., 2), degrees, after an epoch: numbers of countries (...)."""
+        torch.set_num_threads(1)  # as in training; blocks are too small to share
         prefix = f"{epoch}."
         state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in result.items() if k.startswith(prefix)}
-        inputs = state["weight.0"].shape[2]
-        model = replicas(config, range(1), inputs, len(self.places.countries))
+        model = replicas(config, range(1), state["weight.0"].shape[2], len(self.places.countries))
         for name, value in model.state().items():
             value.copy_(state[name][replica : replica + 1])
 
         def predict(points: np.ndarray) -> np.ndarray:
-            x = represent(torch.from_numpy(points), config.features)
-            return torch.cat([model.forward(block.T[None])[0].argmax(dim=0) for block in x.split(BLOCK)]).numpy()
+            x = represent(torch.from_numpy(points.reshape(-1, 2)), config.features)
+            labels = [model.forward(block.T[None])[0].argmax(dim=0) for block in x.split(BLOCK)]
+            return torch.cat(labels).numpy().reshape(points.shape[:-1])
 
-        labels = predict(self.grid).reshape(self.CELLS, self.CELLS)
-        picture = self.colours[labels]
-        picture = np.where(self.inhabited[..., None], picture, 0.25 * picture + 0.75)
-        border = np.zeros_like(labels, bool)
-        border[1:] |= labels[1:] != labels[:-1]
-        border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-        picture = np.where(border[..., None], np.where(self.inhabited[..., None], 0.45, 0.85), picture)
+        return predict
+
+    def picture(self, predict: Callable[[np.ndarray], np.ndarray], step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of all squares of step x step cells, (rows, columns, 3), and the countries of the coarse ones.
+
+        Only squares near a border are predicted one by one, a tenth of them.
+        """
+        coarse = predict(self.grid(self.COARSE))
+        labels, mixed = (self.enlarge(values, step, 0) for values in (coarse, several(coarse, 3)))
+        labels[mixed] = predict(self.grid(step)[mixed])
+        inside = np.clip(self.COARSE / step * self.enlarge(self.land, step, 1), 0, 1)[..., None]
+        colours = self.colours[labels]
+        sea = 0.16 * colours + 0.84 * np.array([0.98, 0.99, 1.0])
+        land = np.where(several(labels, 2)[..., None], 1.0, colours)  # with white borders
+        return (255 * (sea + inside * (land - sea))).astype(np.uint8), coarse
+
+    def draw(self, ax: plt.Axes, config: Config, result: dict, epoch: int, replica: int, small: bool = False) -> None:
+        """The prediction space of one replica: countries in colour and by name, wrong test places as dots.
+
+        The small one has no names, degrees or legend.
+        """
+        predict = self.predictor(config, result, epoch, replica)
+        picture, labels = self.picture(predict, 2 if small else 1)
         extent = (self.low[0], self.high[0], self.low[1], self.high[1])
         ax.imshow(picture, origin="lower", extent=extent, aspect=self.aspect, interpolation="antialiased")
         x, y = self.places.x["test"], self.places.y["test"]
         wrong = predict(x) != y
-        cross = f"misclassified test place ({wrong.sum():,} of {len(y):,})"
-        ax.scatter(*x[wrong].T, s=9, marker="x", color="black", linewidths=0.6, label=cross)
-        halo = [patheffects.withStroke(linewidth=1.8, foreground="white")]
-        for country in np.unique(labels[self.inhabited]):
-            room = ndimage.distance_transform_edt((labels == country) & self.inhabited)
-            row, column = np.unravel_index(room.argmax(), room.shape)
-            point = self.grid.reshape(self.CELLS, self.CELLS, 2)[row, column]
-            size = float(np.clip(4.5 + 0.12 * room.max(), 5, 9))
-            ax.text(
-                *point,
-                textwrap.fill(self.places.countries[country], 12),
-                fontsize=size,
-                ha="center",
-                va="center",
-                path_effects=halo,
-                parse_math=False,  # of a $ in a name
-            )
+        label = f"test place given to the wrong country: {wrong.sum():,} of {len(y):,}"
+        dots = ax.scatter(*x[wrong].T, s=0.5 if small else 6, color="0.1", linewidths=0, label=label)
         ax.grid(False)
-        ax.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")
-        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.06), handletextpad=0.2)
+        ax.spines[:].set_visible(False)
+        if small:
+            ax.set(xticks=[], yticks=[])
+            return
+        ax.tick_params(length=3, color="0.6", labelcolor="0.3", labelsize="small")
+        for axis, (plus, minus) in ((ax.xaxis, "EW"), (ax.yaxis, "NS")):
+            axis.set_major_formatter(partial(degrees, plus=plus, minus=minus))
+        pale = Patch(facecolor="0.95", edgecolor="0.8", label="pale: no training places near")
+        ax.legend(handles=[dots, pale], loc="upper left", bbox_to_anchor=(0, -0.03), handletextpad=0.4, ncols=2)
+        self.write_names(ax, np.where(self.land > 0, labels, -1))
+
+    def write_names(self, ax: plt.Axes, labels: np.ndarray) -> None:
+        """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none.
+
+        A name is as large as its country allows, from 6 to 11 points. The larger ones come first; one that would cover
+        another is moved up or down, or left out.
+        """
+        taken: dict[int, tuple] = {}
+        for size, country, name, middle, unit in sorted(self.rooms(ax, labels), key=lambda room: -room[0]):
+            half = unit * np.clip(size, 6, 11) / 2
+            for shift in (0, 1, -1, 2, -2):
+                spot = np.clip(middle + shift * half * (0, 1), half, labels.shape[::-1] - half)
+                free = all((abs(spot - other) > half + room).any() for other, room in taken.values())
+                if free and country not in taken and (2 * half < labels.shape[::-1]).all():
+                    taken[country] = spot, half
+                    where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
+                    ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
+
+    def rooms(self, ax: plt.Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
+        """How large each name could be: font size (points), country, the name on one line and on several, the middle
+        of its room (column, row), width and height per point of font size (cells).
+        """
+        ax.figure.get_layout_engine().execute(ax.figure)
+        ax.apply_aspect()  # now the map has the size that it will have
+        cell = ax.bbox.width / labels.shape[1]  # in pixels
+        for country, box in enumerate(ndimage.find_objects(labels + 1)):
+            if box is None:
+                continue
+            own = np.pad(labels[box] == country, 1)
+            name = self.places.countries[country]
+            for lines in dict.fromkeys((name, textwrap.fill(name, 12))):
+                text = ax.text(0, 0, lines, fontsize=10, **COUNTRY)
+                with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks
+                    extent = text.get_window_extent()
+                text.remove()
+                width, height = unit = np.array([extent.width, extent.height]) / 10 / cell
+                room = ndimage.distance_transform_edt(own, sampling=(width / height, 1))  # for ellipses of its form
+                row, column = np.unravel_index(room.argmax(), room.shape)
+                middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
+                yield 1.5 * room.max() / width, country, lines, middle, unit
+
+
+def draw_forming(atlas: Atlas, config: Config, result: dict, replica: int) -> plt.Figure:
+    """The map of a replica after each kept epoch, small, and after the last one, large."""
+    last = result["loss_train"].shape[1]
+    *early, last = sorted({epoch for epoch in (*config.keep, last) if f"{epoch}.weight.0" in result})
+    accuracy = {epoch: at(result, "accuracy_test", epoch)[replica] for epoch in (*early, last)}
+    first = min(accuracy)
+    title = f"The map forms: test accuracy {accuracy[first]:.2f} at epoch {first}, {accuracy[last]:.2f} at epoch {last}"
+    columns = -(-len(early) // 2)
+    height = 2 * 17 / (columns + 2) * atlas.rows / atlas.columns  # of the large one
+    fig, axes = helpers.figure(title, 2, columns + 2, (18, height + 1.6))
+    fig.set_layout_engine("compressed")
+    grid = axes[0, 0].get_gridspec()
+    for epoch, ax in zip_longest(early, axes[:, :columns].flat):
+        if epoch is None:
+            ax.remove()
+        else:
+            atlas.draw(ax, config, result, epoch, replica, small=True)
+            ax.set_title(f"epoch {epoch}: {accuracy[epoch]:.3f}")
+    for ax in axes[:, columns:].flat:
+        ax.remove()
+    ax = fig.add_subplot(grid[:, columns:])
+    atlas.draw(ax, config, result, last, replica)
+    ax.set_title(f"epoch {last}: {accuracy[last]:.3f}")
+    return fig
 
 
 # ---------------------------------------------------------------------------- 6.1 the training
@@ -1066,16 +1205,22 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
 
     replica = median_seed(result)
     reached = at(result, "accuracy_test")[replica]
-    fig, ((ax,),) = helpers.figure(
-        f"What the {which} of seven, {pick}, predicts: test accuracy {reached:.3f}", size=(9.5, 11.5)
-    )
+    fig, (ax,) = study.atlas.figure(f"What the {which} of seven, {pick}, predicts: test accuracy {reached:.3f}")
     study.atlas.draw(ax, SEVEN[pick], result, epochs, replica)
     study.save(
         fig,
         f"{section}_{which}_model_map",
-        f"Drawn: seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
+        f"Drawn: seed {study.seeds[replica]}, of median validation accuracy.",
         curves=False,
     )
+    if which == "best":
+        fig = draw_forming(study.atlas, SEVEN[pick], result, replica)
+        study.save(
+            fig,
+            f"{section}_map_forming",
+            f"Numbers: test accuracy. Drawn: seed {study.seeds[replica]}, of median validation accuracy.",
+            curves=False,
+        )
     return Report(
         rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}", study.judged
     )
@@ -1139,47 +1284,71 @@ def flow_cells(result: dict) -> dict[tuple[str, str], np.ndarray]:
     return scores(result) | gradients
 
 
-def gradient_range(results: Results) -> LogNorm:
-    """Colours and heights for all positive gradients, means over seeds; an exact 0 lies outside."""
-    means = np.concatenate([result["gradient"][:, :, :-1].mean(axis=0).ravel() for result in results.values()])
-    means = means[np.isfinite(means) & (means > 0)].astype(float)
-    return LogNorm(means.min(), 2 * means.max()) if len(means) else LogNorm(1e-8, 1.0)
+GRADIENT_COLOURS = LogNorm(1e-9, 1e9)  # one scale for all heat maps; what lies beyond has its end's colour
+EXACT_ZERO = {"facecolor": "white", "edgecolor": "0.8", "hatch": "////", "linewidth": 0.5}
 
 
-def draw_flow(top: plt.Axes, bottom: plt.Axes, result: dict, norm: LogNorm):
-    """Curves of the marked layers against the epoch; all hidden layers as a heat map. Returns (end labels, image)."""
+def gradient_range(results: Results) -> tuple[float, float]:
+    """Powers of ten from the smallest positive to the largest gradient in the marked layers, at least -6 to 0."""
+    values = np.concatenate([result["gradient"][:, :, marked_layers(result)].ravel() for result in results.values()])
+    values = np.log10(values[np.isfinite(values) & (values > 0)].astype(float))
+    return values.min(initial=-6), values.max(initial=0)
+
+
+def draw_flow(top: plt.Axes, bottom: plt.Axes, result: dict, decades: tuple[float, float]):
+    """Curves of the marked layers against the epoch, all hidden layers as a heat map; returns its image."""
     gradient = result["gradient"][:, :, :-1].astype(float)  # (S, E, hidden layers)
     count = gradient.shape[1]
-    zero = norm.vmin / 100  # where an exact 0 is drawn
-    labels = []
+    epochs = np.arange(1, count + 1)
+    low, high = decades
+    room = 0.06 * (high - low)
+    zero = 10 ** (low - 2 * room)  # where an exact 0 is drawn
+    top.axhspan(zero / 10**room, zero * 10**room, **EXACT_ZERO)
     layers = marked_layers(result)
-    for layer, colour in zip(layers, colormaps["viridis"](np.linspace(0, 0.85, len(layers))), strict=True):
+    colours = dict(zip(layers, colormaps["viridis"](np.linspace(0, 0.85, len(layers))), strict=True))
+    ends = {}
+    for layer, colour in colours.items():
         curves = np.maximum(gradient[:, :, layer], zero)
-        epochs = np.arange(1, count + 1)
-        top.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.7)
-        top.plot(epochs, np.maximum(gradient[:, :, layer].mean(axis=0), zero), color=colour, marker="o", markersize=3)
-        labels.append((max(gradient[:, -1, layer].mean(), zero), f"layer {layer}", colour))
-    top.set(yscale="log", xlabel="epoch", xlim=(0.5, count + 0.5), ylim=(zero / 3, norm.vmax * 10))
-    decades = np.arange(np.ceil(np.log10(norm.vmin)), np.log10(norm.vmax) + 1)
-    decades = decades[:: max(1, len(decades) // 6)]
-    top.set_yticks([zero, *10.0**decades], ["exactly 0", *(f"$10^{{{d:.0f}}}$" for d in decades)])
+        middle = np.median(curves, axis=0)
+        top.plot(epochs, curves.T, color=colour, linewidth=0.5, alpha=0.5)
+        top.plot(epochs, middle, color=colour, marker="o", markersize=3)
+        ends[layer] = middle[-1]
+    top.set(yscale="log", xlabel="epoch", xlim=(0.5, count + 0.5), ylim=(zero / 10**room, 10 ** (high + room)))
+    step = math.ceil((high - low) / 6)
+    ticks = step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
+    top.set_yticks([zero, *10.0**ticks], ["exactly 0", *(f"$10^{{{tick}}}$" for tick in ticks)])
     top.yaxis.set_minor_locator(plt.NullLocator())
+    alike = [list(group) for _, group in groupby(layers, key=ends.get)]
+    names = [f"{group[0]}\N{EN DASH}{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in alike]
+    labels = [(ends[group[-1]], name, colours[group[-1]]) for group, name in zip(alike, names, strict=True)]
+    helpers.end_labels(top, labels, gap=0.04)
+    top.text(1.015, -0.02, "layer", transform=top.transAxes, color="0.4", va="top", fontsize="small")
+    bottom.patch.set(**EXACT_ZERO)
     image = bottom.imshow(
-        np.ma.masked_equal(gradient.mean(axis=0).T, 0),
+        np.ma.masked_equal(np.median(gradient, axis=0).T, 0),
         aspect="auto",
-        norm=norm,
-        cmap=colormaps["magma"].with_extremes(bad="0.8"),
+        norm=GRADIENT_COLOURS,
+        cmap=colormaps["magma"].with_extremes(bad="none"),
         interpolation="nearest",
         extent=(0.5, count + 0.5, gradient.shape[2] - 0.5, -0.5),
     )
     bottom.set(xlabel="epoch")
     bottom.grid(False)
-    return labels, image
+    for ax in (top, bottom):
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return image
 
 
-FLOW_NOTE = (
-    "Gradients: mean over an epoch's batches; thick and heat map: mean over seeds, thin: each seed; grey: exactly 0."
-)
+def draw_gradient_bar(axes: np.ndarray | plt.Axes, image) -> None:
+    """The colour bar of heat maps of gradients, and what an exact 0 looks like."""
+    bar = image.figure.colorbar(image, ax=axes, extend="both", label="mean absolute gradient of the weights")
+    bar.set_ticks(10.0 ** np.arange(-9, 10, 3))
+    bar.minorticks_off()
+    handles = [Patch(**EXACT_ZERO, label="exactly 0")]
+    bar.ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.8, -0.06), borderpad=0, handlelength=1.2)
+
+
+FLOW_NOTE = "Gradients: mean over an epoch's batches; thick lines, colours: median over seeds; thin lines: each seed."
 
 
 def gradients(results: Results, study: Study) -> Report:
@@ -1199,11 +1368,10 @@ def gradients(results: Results, study: Study) -> Report:
     hidden = result["gradient"].shape[2] - 1
     headline = f"{hidden} hidden layers: {word} gradient, exactly 0 in {zero.mean():.0%} of the layers"
     fig, ((left, right),) = helpers.figure(headline, 1, 2, (12, 5))
-    labels, image = draw_flow(left, right, result, gradient_range(results))
+    image = draw_flow(left, right, result, gradient_range(results))
     left.set_ylabel("mean absolute gradient of the weights")
-    helpers.end_labels(left, labels)
     right.set_ylabel("hidden layer (0 is at the input)")
-    fig.colorbar(image, ax=right, label="mean absolute gradient of the weights")
+    draw_gradient_bar(right, image)
     study.save(fig, "6.2.1.5_gradients", FLOW_NOTE, curves=False)
     return Report(rows, headline, verdicts, f"{FLOW_RULE}; {COMPARE_RULE}", study.judged)
 
@@ -1227,15 +1395,14 @@ def remedy(results: Results, study: Study) -> Report:
     verdicts.append(f"By validation accuracy the best is {best} {cite(rows, best)}.")
 
     columns = len(results)
-    fig, axes = helpers.figure(headline, 2, columns, (3.1 * columns, 8), sharey="row")
-    norm = gradient_range(results)
+    fig, axes = helpers.figure(headline, 2, columns, (2.7 * columns, 7.5), sharey="row")
+    decades = gradient_range(results)
     for column, (label, result) in enumerate(results.items()):
-        labels, image = draw_flow(axes[0, column], axes[1, column], result, norm)
-        axes[0, column].set_title(f"{label}:\n{flow(result)[0]}")
-    helpers.end_labels(axes[0, -1], labels)
+        image = draw_flow(axes[0, column], axes[1, column], result, decades)
+        axes[0, column].set_title(f"{label}\n{flow(result)[0]}, accuracy {test[label]:.2f}")
     axes[0, 0].set_ylabel("mean absolute gradient of the weights")
     axes[1, 0].set_ylabel("hidden layer (0 is at the input)")
-    fig.colorbar(image, ax=axes[1, :], label="mean absolute gradient")
+    draw_gradient_bar(axes[1, :], image)
     study.save(fig, "6.2.1.6_remedy_gradients", FLOW_NOTE, curves=False)
 
     fig, ((ax,),) = helpers.figure(headline, size=(10.5, 5))
@@ -1290,16 +1457,13 @@ def implicit(results: Results, study: Study) -> Report:
     axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.7_implicit", "Dots: mean and 95% interval.")
 
-    fig, axes = helpers.figure(headline, 1, 2, (17, 11.5))
-    fig.set_layout_engine("compressed")
-    for ax, label in zip(axes[0], ("raw", "implicit"), strict=True):
+    fig, axes = study.atlas.figure(headline, 2)
+    for ax, label in zip(axes, ("raw", "implicit"), strict=True):
         replica = median_seed({"accuracy_validation": results[label]["accuracy_validation"][:, : last[label]]})
         study.atlas.draw(ax, IMPLICIT[label], results[label], last[label], replica)
         accuracy = at(results[label], "accuracy_test", last[label])[replica]
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
-    study.save(
-        fig, "6.2.1.7_implicit_map", "Drawn: those of median validation accuracy. Pale: no places near.", curves=False
-    )
+    study.save(fig, "6.2.1.7_implicit_map", "Drawn: those of median validation accuracy.", curves=False)
     return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 

@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from kills import alive
 from matplotlib.image import imread
+from sklearn.neighbors import KNeighborsClassifier
 
 import cnn
 import helpers
@@ -23,9 +25,9 @@ ROOT = Path(__file__).parents[1]
 SECTIONS = ["6.1.1", "6.1.2", "6.1.3", "6.1.4", *(f"6.2.1.{number}" for number in range(1, 8))]
 FIGURES = {
     "6.1.1_learning_rate", "6.1.2_epochs", "6.1.3_batch_norm", "6.1.4_batch_size",
-    "6.2.1.1_best_model", "6.2.1.1_best_model_map", "6.2.1.2_worst_model", "6.2.1.2_worst_model_map",
-    "6.2.1.3_depth", "6.2.1.4_width", "6.2.1.5_gradients", "6.2.1.6_remedy_accuracy", "6.2.1.6_remedy_gradients",
-    "6.2.1.7_implicit", "6.2.1.7_implicit_map",
+    "6.2.1.1_best_model", "6.2.1.1_best_model_map", "6.2.1.1_map_forming", "6.2.1.2_worst_model",
+    "6.2.1.2_worst_model_map", "6.2.1.3_depth", "6.2.1.4_width", "6.2.1.5_gradients", "6.2.1.6_remedy_accuracy",
+    "6.2.1.6_remedy_gradients", "6.2.1.7_implicit", "6.2.1.7_implicit_map",
 }  # fmt: skip
 
 
@@ -290,11 +292,15 @@ def test_flow(first, last, word):
     assert NN_tutorial.flow({"gradient": gradient})[0] == word
 
 
-def test_neighbouring_countries_differ_in_colour():
-    places = helpers.load_places(ROOT / "data")
-    atlas = NN_tutorial.Atlas(places)
+@pytest.fixture(scope="module")
+def atlas() -> NN_tutorial.Atlas:
+    return NN_tutorial.Atlas(helpers.load_places(ROOT / "data"))
+
+
+def test_neighbouring_countries_differ_in_colour(atlas):
     assert atlas.CELLS >= 400
-    colour = dict(zip(places.countries, map(tuple, atlas.colours), strict=True))
+    colour = dict(zip(atlas.places.countries, map(tuple, atlas.colours), strict=True))
+    alike_in_grey = 0
     for a, b in [
         ("France", "Germany"), ("France", "Spain"), ("France", "Italy"), ("France", "Belgium"), ("Spain", "Portugal"),
         ("Germany", "Poland"), ("Germany", "Austria"), ("Germany", "The Netherlands"), ("Austria", "Hungary"),
@@ -303,7 +309,58 @@ def test_neighbouring_countries_differ_in_colour():
         ("Latvia", "Lithuania"), ("Latvia", "Estonia"), ("Ireland", "United Kingdom"), ("Luxembourg", "Belgium"),
     ]:  # fmt: skip
         assert colour[a] != colour[b], f"{a} and {b}"
+        alike_in_grey += abs(np.subtract(colour[a], colour[b]) @ (0.299, 0.587, 0.114)) < 0.04
+    assert alike_in_grey <= 2
     assert atlas.aspect == pytest.approx(1 / np.cos(np.radians(52.9)), rel=0.02)
+
+
+def test_the_inhabited_area_of_a_map_is_europes(atlas):
+    def inside(long: float, lat: float) -> bool:
+        nearest = abs(atlas.grid(atlas.COARSE) - (long, lat)).sum(axis=2).argmin()
+        return bool(atlas.land.flat[nearest] > 0)
+
+    assert all(inside(*city) for city in [(2.35, 48.86), (13.4, 52.5), (23.7, 37.98), (25.5, 65.0), (-3.7, 40.4)])
+    assert not any(inside(*sea) for sea in [(3.0, 56.5), (-8.0, 46.0), (5.0, 40.5), (19.0, 37.5), (34.0, 43.5)])
+
+
+def test_names_on_a_map_neither_overlap_nor_leave_it(atlas):
+    fig, (ax,) = atlas.figure("where the nearest place is")
+    extent = (atlas.low[0], atlas.high[0], atlas.low[1], atlas.high[1])
+    ax.imshow(np.zeros((atlas.rows, atlas.columns)), origin="lower", extent=extent, aspect=atlas.aspect)
+    x, y = atlas.places.x["train"], atlas.places.y["train"]
+    labels = KNeighborsClassifier(1).fit(x, y).predict(atlas.grid(atlas.COARSE).reshape(-1, 2))
+    atlas.write_names(ax, np.where(atlas.land > 0, labels.reshape(atlas.land.shape), -1))
+    fig.draw_without_rendering()
+    boxes = {text.get_text().replace("\n", " "): text.get_window_extent() for text in ax.texts}
+    plt.close(fig)
+    assert len(boxes) >= 30
+    assert {"France", "Germany", "The Netherlands", "Bosnia and Herzegovina"} <= set(boxes)
+    for name, box in boxes.items():
+        assert all(ax.bbox.padded(2).contains(*corner) for corner in box.corners()), name
+        others = [other for other in boxes if other != name and boxes[other].padded(-1).overlaps(box)]
+        assert not others, f"{name} covers {others}"
+
+
+def test_a_map_sees_what_the_network_says():
+    """A network of one unit, written down by hand, that says the second country east of 10 degrees."""
+    generator = np.random.default_rng(0)
+    x = {split: generator.uniform((0, 40), (20, 60), (500, 2)).astype(np.float32) for split in helpers.SPLITS}
+    places = helpers.Places(x, {split: (x[split][:, 0] > 12).astype(int) for split in x}, ["$west$", "東"])
+    config = NN_tutorial.Config(depth=1, width=1)
+    parameters = {"weight.0": [[[1.0, 0.0]]], "bias.0": [[[0.0]]], "weight.1": [[[0.0], [1.0]]]}
+    parameters["bias.1"] = [[[10.0], [0.0]]]
+    result = {f"3.{name}": np.array(value, np.float32) for name, value in parameters.items()}
+    atlas = NN_tutorial.Atlas(places)
+    picture, _ = atlas.picture(atlas.predictor(config, result, 3, 0), step=1)
+    west, east = (picture[atlas.rows // 2, int(atlas.columns * (0.5 + shift))] for shift in (-0.01, 0.01))
+    assert np.allclose(west, 255 * atlas.colours[0], atol=1.5)
+    assert np.allclose(east, 255 * atlas.colours[1], atol=1.5)
+    fig, (ax,) = atlas.figure("by hand")
+    atlas.draw(ax, config, result, 3, 0)
+    plt.close(fig)
+    wrong = ((x["test"][:, 0] > 10) != places.y["test"]).sum()
+    assert ax.get_legend().get_texts()[0].get_text() == f"test place given to the wrong country: {wrong} of 500"
+    assert {text.get_text() for text in ax.texts} == {"$west$", "東"}
 
 
 def test_a_diverged_run_is_drawn_and_marked(tmp_path):
