@@ -783,6 +783,11 @@ class Atlas:
 
 
 def learning_rate(results: Results, study: Study) -> Report:
+    """How large may the learning rate be, and what happens above and below?
+
+    Varied: Adam's learning rate, constant over 50 epochs; all else is the standard net.
+    Look for: too high, the loss jumps and stays at knowing nothing; too low, it is still falling at the end.
+    """
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
     rows, verdicts, final = {}, [], {}
     for label, result in results.items():
@@ -838,6 +843,11 @@ def plain_log_ticks(ax: plt.Axes) -> None:
 
 
 def epochs(results: Results, study: Study) -> Report:
+    """How long does training pay, and does the standard net over-fit in the end?
+
+    Varied: nothing but the number of epochs, 1 to 100, all read off one training.
+    Look for: where the curve flattens, and whether the validation loss turns up while the training loss falls.
+    """
     (result,) = results.values()
     last = result["loss_validation"].shape[1]
     marked = [epoch for epoch in MARKED_EPOCHS if epoch <= last]
@@ -887,6 +897,11 @@ def epochs(results: Results, study: Study) -> Report:
 
 
 def batch_norm(results: Results, study: Study) -> Report:
+    """Does batch normalisation help a net of six hidden layers?
+
+    Varied: `nn.BatchNorm1d` between every hidden layer and its activation, or none.
+    Look for: how many epochs earlier the loss gets as low, and whether the splits drift apart.
+    """
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
     rows = {label: scores(result, epochs) for label, result in results.items()} | study.reference_rows()
     without, with_it = results
@@ -926,6 +941,11 @@ def batch_norm(results: Results, study: Study) -> Report:
 
 
 def batch_size(results: Results, study: Study) -> Report:
+    """What does the batch size trade between accuracy, speed and a steady loss?
+
+    Varied: 1, 16, 128 and 1,024 places per update of Adam, at the same learning rate; small batches get fewer epochs.
+    Look for: small batches need fewer places but more time, and their loss jumps from batch to batch.
+    """
     # The loss that every seed of every batch size reaches: the largest of their smallest ones.
     target = max(result["check_loss"].min(axis=1).max() for result in results.values())
     rows = {}
@@ -1007,10 +1027,20 @@ def batch_size(results: Results, study: Study) -> Report:
 
 
 def best_model(results: Results, study: Study) -> Report:
+    """Which of seven depths and widths tells countries apart best, and what does its map of Europe look like?
+
+    Varied: hidden layers and their width; learning rate, schedule, batch size and epochs are the same for all seven.
+    Look for: the gap to the nearest neighbour, and where on the map the misclassified places lie.
+    """
     return one_of_seven(results, study, "best", "6.2.1.1")
 
 
 def worst_model(results: Results, study: Study) -> Report:
+    """Which of the seven is worst, and is that because it over-fits or because it under-fits?
+
+    Varied: hidden layers and their width, as for the best of the seven.
+    Look for: curves that lie together and stay high (under-fit) or drift apart (over-fit); straight borders on the map.
+    """
     return one_of_seven(results, study, "worst", "6.2.1.2")
 
 
@@ -1064,10 +1094,20 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
 
 
 def depth(results: Results, study: Study) -> Report:
+    """Is a deeper net a better one, at the same width?
+
+    Varied: 1, 2, 6 or 10 hidden layers of width 16.
+    Look for: whether accuracy still rises at the deep end, and whether train and validation part on the way.
+    """
     return against(results, study, "depth", "hidden layers of width 16", "6.2.1.3_depth")
 
 
 def width(results: Results, study: Study) -> Report:
+    """Is a wider net a better one, at the same depth?
+
+    Varied: 8, 16, 32 or 64 units in each of 6 hidden layers.
+    Look for: whether each doubling buys less than the one before, and how much seeds differ when the net is narrow.
+    """
     return against(results, study, "width", "units in each of 6 hidden layers", "6.2.1.4_width")
 
 
@@ -1165,6 +1205,11 @@ FLOW_NOTE = (
 
 
 def gradients(results: Results, study: Study) -> Report:
+    """What becomes of the gradient on its way back through 100 hidden layers?
+
+    Varied: the layer at which the gradient is measured, and the epoch; the net is the same, 100 layers of width 4.
+    Look for: from which layer down nothing arrives, and whether training changes that.
+    """
     ((label, result),) = results.items()
     rows = {label: flow_cells(result)} | study.reference_rows()
     word, facts = flow(result)
@@ -1191,6 +1236,11 @@ def gradients(results: Results, study: Study) -> Report:
 
 
 def remedy(results: Results, study: Study) -> Report:
+    """Which remedy brings the gradient through 100 layers, and does the net then learn?
+
+    Varied: initialisation, batch norm, residual connections, and pairs of them, on the same 100 layers.
+    Look for: columns of the heat map that are even from top to bottom, and accuracy above the majority class.
+    """
     rows = {label: flow_cells(result) for label, result in results.items()} | study.reference_rows()
     plain = next(iter(results))
     verdicts = []
@@ -1237,6 +1287,11 @@ def remedy(results: Results, study: Study) -> Report:
 
 
 def implicit(results: Results, study: Study) -> Report:
+    """Does the same net do better on sines of the coordinates than on the coordinates?
+
+    Varied: the inputs, 2 raw degrees or 20 sines, sin(a x) for a = 0.1, 0.2, ..., 1.0; with and without a schedule.
+    Look for: the gap in accuracy, and borders that bend on the map on the right where those on the left are straight.
+    """
     last = {
         label: min(r["loss_train"].shape[1], results["implicit"]["loss_train"].shape[1])
         if label == "raw"

@@ -1,5 +1,6 @@
 """The script as a user runs it: what it writes, what it keeps, how it stops, how it fails."""
 
+import inspect
 import os
 import re
 import signal
@@ -187,6 +188,14 @@ def test_list_names_all_experiments():
         [experiment.section, experiment.name] for experiment in NN_tutorial.EXPERIMENTS
     ]
     assert [experiment.section for experiment in NN_tutorial.EXPERIMENTS] == SECTIONS
+
+
+@pytest.mark.parametrize("experiment", NN_tutorial.EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_every_experiment_says_what_it_asks_what_is_varied_and_what_to_look_for(experiment):
+    assert re.fullmatch(
+        r"[^\n]+(\n[^\n]+)?\?\n\nVaried: [^\n]+(\n[^\n]+)?\.\nLook for: [^\n]+(\n[^\n]+)?\.",
+        inspect.getdoc(experiment.report),
+    )
 
 
 SCRIPTS = {
