@@ -16,7 +16,6 @@ import math
 import sys
 import textwrap
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -30,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib import colormaps, patheffects
 from matplotlib.colors import LogNorm
-from scipy import ndimage, stats
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -597,7 +596,7 @@ def scores(result: dict, epoch: int = -1) -> dict[tuple[str, str], np.ndarray]:
 
 
 def cite(rows: dict, *labels: str) -> str:
-    numbers = [str(list(rows).index(label) + 1) for label in labels]
+    numbers = [str(list(rows).index(label) + 1) for label in dict.fromkeys(labels)]
     return f"(row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
 
 
@@ -616,17 +615,51 @@ DIVERGED_RULE = (
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> tuple[str, str]:
-    """(higher | lower | the same | not clearly different, the difference b - a with its Welch 95% interval)."""
-    gap = b.mean() - a.mean()
-    if abs(gap) < 1e-9:
+    """By COMPARE_RULE, higher | lower | the same | no difference shown; and the mean of b - a with its 95% interval.
+
+    a, b: (seeds,), or (1,) for a reference that has no seeds.
+    """
+    with np.errstate(invalid="ignore"):  # losses of diverged runs
+        gaps = b - a
+        mean, half = interval(gaps)
+    if (abs(gaps) < 1e-9).all():
         return "the same", "+0"
-    if len(b) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
-        return "higher" if gap > 0 else "lower", f"{gap:+.4f}, no interval"
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # seeds that agree to the last digits
-        test = stats.ttest_ind(b, a, equal_var=False) if len(a) > 1 else stats.ttest_1samp(b - a[0], 0)
-        ci = test.confidence_interval(0.95)
-    word = "higher" if ci.low > 0 else "lower" if ci.high < 0 else "not clearly different"
-    return word, f"{gap:+.4f}, 95% interval {ci.low:+.4f} to {ci.high:+.4f}"
+    if len(gaps) < 2:
+        return UNCLEAR, f"{mean:+.4f}, no interval with one seed"
+    word = "higher" if mean - half > 0 else "lower" if mean + half < 0 else UNCLEAR
+    return word, f"{mean:+.4f}, 95% interval {mean - half:+.4f} to {mean + half:+.4f}"
+
+
+UNCLEAR = "no difference shown"
+COMPARE_RULE = (
+    "higher or lower: Student's 95% interval of the difference, seed by seed (paired t), lies on one side of 0, "
+    f"whatever the number of comparisons; {UNCLEAR}: it holds 0, or there is only one seed"
+)
+
+
+def difference(rows: dict, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
+    """The sentence on row b against row a."""
+    word, gap = compare(rows[a][split, metric], rows[b][split, metric])
+    return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
+
+
+def best(rows: dict, labels: Iterable[str], split: str = "validation", metric: str = "accuracy", sign: int = 1) -> list:
+    """The label of highest mean (of lowest, where sign is -1), then those that show no difference to it."""
+    labels = list(labels)
+    values = {label: rows[label][split, metric] for label in labels}
+    first = max(labels, key=lambda label: sign * values[label].mean())
+    level = (UNCLEAR, "the same")
+    return [first, *(x for x in labels if x != first and compare(values[first], values[x])[0] in level)]
+
+
+def named(labels: list[str]) -> str:
+    """What `best` returns, in words."""
+    first, *level = labels
+    others = ", ".join(level) if len(level) < 3 else f"{len(level)} others"
+    return f"{first} ({UNCLEAR} to {others})" if level else first
+
+
+BEST_RULE = f"best and worst: by mean validation accuracy, named together with all to which {UNCLEAR}"
 
 
 def loss_rises(result: dict, epochs: int) -> bool:
@@ -652,7 +685,6 @@ FIT_RULE = (
     f"over-fit: train accuracy more than 0.01 above validation, or {RISE_RULE}; "
     "under-fit: train accuracy more than 0.02 below the nearest neighbour's on validation"
 )
-COMPARE_RULE = "higher or lower: Welch's 95% interval of the difference over seeds excludes 0"
 
 
 def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tuple]:
@@ -806,11 +838,11 @@ def learning_rate(results: Results, study: Study) -> Report:
         else:
             verdict = "has settled"
         verdicts.append(f"{label} {verdict} {cite(rows, label)}.")
-    best = min((label for label in final if np.isfinite(final[label])), key=final.get)
-    verdicts.append(f"{best} ends with the lowest validation loss, {final[best]:.3f} (median) {cite(rows, best)}.")
+    chosen = best(rows, rows)
+    verdicts += [difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
     lost = [label for label in rows if rows[label]["train", "diverged"].any()]
-    headline = f"Of {len(rows)} learning rates, {best} ends lowest" + (
-        f" and {' and '.join(lost)} diverged" if lost else ""
+    headline = f"Best: {named(chosen)}, test accuracy {rows[chosen[0]]['test', 'accuracy'].mean():.3f}" + (
+        f"; diverged: {' and '.join(lost)}" if lost else ""
     )
 
     fig, ((ax,),) = helpers.figure(headline)
@@ -830,7 +862,8 @@ def learning_rate(results: Results, study: Study) -> Report:
     study.save(fig, "6.1.1_learning_rate")
     rule = (
         f"{DIVERGED_RULE}; not finished: the median validation loss fell by more than 5% in the last fifth of the "
-        "epochs; unstable: it ends more than 10% above its minimum; settled: none of these"
+        f"epochs; unstable: it ends more than 10% above its minimum; settled: none of these; {BEST_RULE}; "
+        f"{COMPARE_RULE}"
     )
     return Report(rows, headline, verdicts, rule, study.judged)
 
@@ -855,20 +888,20 @@ def epochs(results: Results, study: Study) -> Report:
     curve = np.median(result["loss_validation"], axis=0)
     verdicts = []
     for a, b in pairwise(marked):
-        share = 1 - curve[b - 1] / curve[a - 1]
-        verdicts.append(
-            f"From epoch {a} to {b} the validation loss falls by {share:.0%}, {100 * share / (b - a):.1f}% an epoch "
-            f"{cite(rows, f'epoch {a}', f'epoch {b}')}."
-        )
+        change = 100 * (curve[b - 1] / curve[a - 1] - 1) / (b - a)
+        sentence = difference(rows, f"epoch {a}", f"epoch {b}", "validation", "loss")
+        verdicts.append(f"By the median {change:+.1f}% an epoch: {sentence}")
     low = int(curve.argmin()) + 1
     over = loss_rises(result, last)
     tail = "later epochs over-fit" if over else "no over-fitting"
     verdicts.append(
         f"The median validation loss is lowest at epoch {low} of {last}: {tail} {cite(rows, f'epoch {marked[-1]}')}."
     )
-    half = curve[max(0, (last - 1) // 2)]
-    headline = f"{last} epochs are {'too many' if over else 'not too many'}: validation loss {curve[0]:.2f} after 1"
-    headline += f", {half:.2f} after {(last + 1) // 2}, {curve[-1]:.2f} after {last}"
+    before = marked[-2] if len(marked) > 1 else 1
+    word, _ = compare(at(result, "loss_validation", before), at(result, "loss_validation", last))
+    found = {"lower": f"the loss still falls after epoch {before}", "higher": f"the loss rises after epoch {before}"}
+    headline = f"{last} epochs: " + ("over-fits" if over else found.get(word, f"{UNCLEAR} to epoch {before}"))
+    headline += f", validation loss {curve[before - 1]:.2f} there, {curve[-1]:.2f} at the end"
     fig, ((ax,),) = helpers.figure(headline)
     labels = draw_splits(ax, result, "loss", last)
     for epoch in marked:
@@ -893,7 +926,7 @@ def epochs(results: Results, study: Study) -> Report:
     ax.set_xlim(0, last * 1.04)
     helpers.end_labels(ax, labels)
     study.save(fig, "6.1.2_epochs", "Circles: median validation loss.")
-    return Report(rows, headline, verdicts, f"over-fit: {RISE_RULE}", study.judged)
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; over-fit: {RISE_RULE}", study.judged)
 
 
 def batch_norm(results: Results, study: Study) -> Report:
@@ -905,11 +938,8 @@ def batch_norm(results: Results, study: Study) -> Report:
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
     rows = {label: scores(result, epochs) for label, result in results.items()} | study.reference_rows()
     without, with_it = results
-    verdicts = []
-    for metric in ("accuracy", "loss"):
-        word, gap = compare(rows[without]["test", metric], rows[with_it]["test", metric])
-        verdicts.append(f"With batch norm the test {metric} is {word} ({gap}) {cite(rows, without, with_it)}.")
-    a, b = (rows[label]["test", "accuracy"].mean() for label in results)
+    verdicts = [difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
+    a, b = (rows[label]["test", "accuracy"] for label in results)
     target = np.median(at(results[without], "loss_validation", epochs))
     first = np.median(results[with_it]["loss_validation"], axis=0) <= target
     if first.any():
@@ -917,7 +947,7 @@ def batch_norm(results: Results, study: Study) -> Report:
             f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
             f"has after {epochs} {cite(rows, without, with_it)}."
         )
-    headline = f"Batch norm: test accuracy {a:.3f} without, {b:.3f} with it"
+    headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
     fig, axes = helpers.figure(headline, 2, 2, (11, 8), sharex=True, sharey="row")
     for column, (label, result) in enumerate(results.items()):
         axes[0, column].set_title(label)
@@ -960,25 +990,26 @@ def batch_size(results: Results, study: Study) -> Report:
             ("validation", "seconds_to_target"): result["check_seconds"][reached] / n,
         }
     mean = {key: {label: float(cells[key].mean()) for label, cells in rows.items()} for key in rows[label]}
-    accuracy, spread = mean["validation", "accuracy"], mean["train", "batch_loss_std"]
-    epoch_time, target_time = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
     small, large = next(iter(rows)), list(rows)[-1]
-    best, fastest = max(accuracy, key=accuracy.get), min(target_time, key=target_time.get)
-    slowest = max(target_time, key=target_time.get)
+    epoch_time, target_time = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
+    spread = mean["train", "batch_loss_std"]
+    accurate = best(rows, results)
+    fast = best(rows, results, "validation", "seconds_to_target", -1)
+    steady = best(rows, results, "train", "batch_loss_std", -1)
+    slow = max(target_time, key=target_time.get)
     verdicts = [
-        f"Accuracy: {best} has the best validation accuracy, {accuracy[best]:.4f} {cite(rows, best)}.",
+        f"Accuracy: {named(accurate)} has the best validation accuracy, "
+        f"{mean['validation', 'accuracy'][accurate[0]]:.4f} {cite(rows, *accurate)}.",
         f"Speed: an epoch of {large} takes 1/{epoch_time[small] / epoch_time[large]:.0f} of the time of one of {small} "
         f"{cite(rows, small, large)}.",
-        f"Speed: {fastest} is the first at validation loss {target:.3f}, "
-        f"{target_time[slowest] / target_time[fastest]:.1f} times sooner than {slowest} "
-        f"{cite(rows, fastest, slowest)}.",
-        f"Stability: from batch to batch the loss spreads by {spread[small]:.3f} nats at {small} and by "
-        f"{spread[large]:.3f} at {large} {cite(rows, small, large)}.",
+        f"Speed: {named(fast)} is the first at validation loss {target:.3f} {cite(rows, *fast)}.",
+        f"The last takes {target_time[slow] / target_time[fast[0]]:.1f} times as long: "
+        f"{difference(rows, fast[0], slow, 'validation', 'seconds_to_target')}",
+        f"Stability: from batch to batch the loss spreads least at {named(steady)}, by {spread[steady[0]]:.3f} nats, "
+        f"against {spread[small]:.3f} at {small} {cite(rows, small, *steady)}.",
     ]
-    wins: dict[str, list[str]] = {}
-    for label, praise in ((best, "most accurate"), (fastest, "fastest"), (min(spread, key=spread.get), "steadiest")):
-        wins.setdefault(label.capitalize(), []).append(praise)
-    headline = "; ".join(f"{label}: {' and '.join(praises)}" for label, praises in wins.items())
+    wins = (("most accurate", accurate), ("fastest", fast), ("steadiest", steady))
+    headline = "Batch size: " + "; ".join(f"{praise} {named(who)}".replace("batch size ", "") for praise, who in wins)
 
     fig, axes = helpers.figure(headline, 2, 2, (12, 8.5))
     (ax_accuracy, ax_spread), (ax_updates, ax_seconds) = axes
@@ -1016,7 +1047,7 @@ def batch_size(results: Results, study: Study) -> Report:
         fig, "6.1.4_batch_size", "Dots: mean and 95% interval. Seconds: those of the stack over its number of networks."
     )
     rule = (
-        "best by mean validation accuracy; the target is the lowest validation loss that every seed of every batch "
+        f"{BEST_RULE}; {COMPARE_RULE}; the target is the lowest validation loss that every seed of every batch "
         "size reaches; seconds are those of the stack of all seeds divided by their number, on the machine of this run"
     )
     rows |= study.reference_rows()
@@ -1052,18 +1083,19 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     result = results[pick]
     epochs = result["loss_train"].shape[1]
     other = ranked[-2 if which == "best" else 1]
-    word, gap = compare(rows[other]["validation", "accuracy"], rows[pick]["validation", "accuracy"])
+    level = best(rows, results, sign=1 if which == "best" else -1)
     verdict = fit_verdict(result, study)
     test = rows[pick]["test", "accuracy"].mean()
     verdicts = [
         f"{pick} is the {which} by validation accuracy, {show(rows[pick]['validation', 'accuracy'])}; its test "
         f"accuracy is {show(rows[pick]['test', 'accuracy'])} {cite(rows, pick)}.",
-        f"Against the next one, {other}, its validation accuracy is {word} ({gap}) {cite(rows, other, pick)}.",
+        f"Next to it: {difference(rows, other, pick, 'validation')}",
+        f"Best to worst: {difference(rows, ranked[0], ranked[-1], 'validation')}",
         f"It {verdict} {cite(rows, pick)}.",
-        f"On test it is {100 * (study.neighbour('test') - test):.2f} points below the nearest neighbour "
-        f"{cite(rows, pick, 'nearest neighbour')}.",
+        difference(rows, "nearest neighbour", pick),
     ]
-    headline = f"The {which} of seven, (depth, width) = {pick}, {verdict.split(':')[0]}: test accuracy {test:.3f}"
+    headline = f"{which.capitalize()} of seven, (depth, width): {named(level)}, {verdict.split(':')[0]}"
+    headline += f", test accuracy {test:.3f}"
     fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
     draw_scores(left, {label: results[label] for label in ranked})
     left.axvspan(ranked.index(pick) - 0.4, ranked.index(pick) + 0.4, color="0.9", zorder=0)
@@ -1088,9 +1120,7 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
         f"Drawn: seed {study.seeds[replica]}, of median validation accuracy. Pale: no places near.",
         curves=False,
     )
-    return Report(
-        rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}", study.judged
-    )
+    return Report(rows, headline, verdicts, f"{BEST_RULE}; {COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 def depth(results: Results, study: Study) -> Report:
@@ -1114,25 +1144,23 @@ def width(results: Results, study: Study) -> Report:
 def against(results: Results, study: Study, what: str, axis: str, name: str) -> Report:
     rows = {label: scores(result) for label, result in results.items()} | study.reference_rows()
     labels = list(results)
-    verdicts = []
-    for a, b in pairwise(labels):
-        word, gap = compare(rows[a]["validation", "accuracy"], rows[b]["validation", "accuracy"])
-        verdicts.append(f"From {a} to {b} the validation accuracy is {word} ({gap}) {cite(rows, a, b)}.")
-    for label in (labels[0], labels[-1]):
-        verdicts.append(f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}.")
-    means = {label: rows[label]["validation", "accuracy"].mean() for label in labels}
-    best = max(means, key=means.get)
-    test = {label: rows[label]["test", "accuracy"].mean() for label in labels}
-    headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[0]]:.3f} at {labels[0]}"
-    if best == labels[0]:
-        headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[-1]]:.3f} at {labels[-1]}"
+    first, last = best(rows, labels), best(rows, labels, sign=-1)
+    verdicts = [difference(rows, a, b, "validation") for a, b in pairwise(labels)]
+    verdicts += [f"Best to worst: {difference(rows, last[0], first[0], 'validation')}"]
+    verdicts += [
+        f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in labels[:: len(labels) - 1]
+    ]
+    headline = "; ".join(
+        f"{which}: {named(who)}, test accuracy {rows[who[0]]['test', 'accuracy'].mean():.3f}"
+        for which, who in (("best", first), ("worst", last))
+    ).capitalize()
     fig, ((ax,),) = helpers.figure(headline)
     draw_scores(ax, {label.removeprefix(f"{what} "): result for label, result in results.items()})
     helpers.end_labels(ax, study.draw_references(ax))
     ax.set_xlabel(axis)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, name, "Dots: mean and 95% interval.", curves=False)
-    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}", study.judged)
+    return Report(rows, headline, verdicts, f"{BEST_RULE}; {COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 def flow(result: dict, epoch: int = -1) -> tuple[str, str]:
@@ -1215,13 +1243,12 @@ def gradients(results: Results, study: Study) -> Report:
     word, facts = flow(result)
     start, first_facts = flow(result, 1)
     zero = (result["gradient"][:, -1, :-1] == 0).mean(axis=1)
-    learned, gap = compare(rows["majority class"]["test", "accuracy"], rows[label]["test", "accuracy"])
     verdicts = [
         f"After the first epoch the gradient is {start}: {first_facts} {cite(rows, label)}.",
         f"After the last epoch it is {word}: {facts} {cite(rows, label)}.",
         f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0: "
         f"behind a layer whose ReLUs are all off nothing comes back {cite(rows, label)}.",
-        f"Its test accuracy against the majority class is {learned} ({gap}) {cite(rows, label, 'majority class')}.",
+        difference(rows, "majority class", label),
     ]
     hidden = result["gradient"].shape[2] - 1
     headline = f"{hidden} hidden layers: {word} gradient, exactly 0 in {zero.mean():.0%} of the layers"
@@ -1247,16 +1274,15 @@ def remedy(results: Results, study: Study) -> Report:
     for label, result in results.items():
         word, facts = flow(result)
         text = f"{label}: {word}, {facts}"
-        if label != plain:
-            change, gap = compare(rows[plain]["test", "accuracy"], rows[label]["test", "accuracy"])
-            text += f"; test accuracy against {plain} is {change} ({gap})"
         lost = diverged(result, study, result["loss_train"].shape[1])
         text += f"; diverged in {lost.sum()} of {len(lost)} seeds" if lost.any() else ""
         verdicts.append(f"{text} {cite(rows, label)}.")
-    best = max(results, key=lambda label: rows[label]["validation", "accuracy"].mean())
-    test = {label: rows[label]["test", "accuracy"].mean() for label in results}
-    headline = f"Best remedy: {best}, test accuracy {test[best]:.2f} against {test[plain]:.2f} without"
-    verdicts.append(f"By validation accuracy the best is {best} {cite(rows, best)}.")
+    verdicts += [difference(rows, plain, label) for label in results if label != plain]
+    chosen = best(rows, [label for label in results if label != plain])
+    verdicts.append(f"By validation accuracy the best remedy is {named(chosen)} {cite(rows, *chosen)}.")
+    without, with_it = (rows[label]["test", "accuracy"] for label in (plain, chosen[0]))
+    word, _ = compare(without, with_it)
+    headline = f"Best remedy: {named(chosen)}; test accuracy {with_it.mean():.2f}, {without.mean():.2f} without: {word}"
 
     columns = len(results)
     fig, axes = helpers.figure(headline, 2, columns, (3.1 * columns, 8), sharey="row")
@@ -1281,7 +1307,7 @@ def remedy(results: Results, study: Study) -> Report:
         rows,
         headline,
         verdicts,
-        f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy",
+        f"{FLOW_RULE}; {BEST_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}",
         study.judged,
     )
 
@@ -1300,14 +1326,12 @@ def implicit(results: Results, study: Study) -> Report:
     }
     rows = {label: scores(result, last[label]) for label, result in results.items()} | study.reference_rows()
     verdicts = []
-    for a, b in (("raw", "implicit"), ("raw, one-cycle", "implicit, one-cycle")):
-        word, gap = compare(rows[a]["test", "accuracy"], rows[b]["test", "accuracy"])
-        verdicts.append(f"{b} against {a}: the test accuracy is {word} ({gap}) {cite(rows, a, b)}.")
+    for pair in (("raw", "implicit"), ("raw, one-cycle", "implicit, one-cycle")):
+        verdicts.append(difference(rows, *pair))
     verdicts += [f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in list(results)[1:]]
     test = {label: rows[label]["test", "accuracy"].mean() for label in results}
-    headline = (
-        f"Same net, other inputs: {test['raw']:.3f} right from raw degrees, {test['implicit']:.3f} from their sines"
-    )
+    headline = f"Same net: test accuracy {test['raw']:.3f} from raw degrees, {test['implicit']:.3f} from their sines: "
+    headline += compare(*(rows[label]["test", "accuracy"] for label in ("raw", "implicit")))[0]
 
     fig, axes = helpers.figure(headline, 1, 3, (15, 5), width_ratios=(1, 1, 1.2))
     for ax, label in zip(axes[0], ("raw", "implicit"), strict=False):

@@ -376,6 +376,22 @@ def test_wilsons_interval_shrinks_with_n_and_mirrors_with_the_share(counts, time
     assert helpers.wilson(1 - right / n, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
+def test_a_comparison_is_the_paired_t_test_and_mirrors(pairs):
+    a, b = np.transpose(pairs)
+    gaps = b - a
+    assume(np.ptp(gaps) > 1e-3 and np.ptp(b) > 1e-3)
+    word, text = NN_tutorial.compare(a, b)
+    ends = stats.ttest_rel(b, a).confidence_interval(0.95)
+    assert text == f"{gaps.mean():+.4f}, 95% interval {ends.low:+.4f} to {ends.high:+.4f}"
+    assert word == ("higher" if ends.low > 0 else "lower" if ends.high < 0 else "no difference shown")
+    mirrored = {"higher": "lower", "lower": "higher"}.get(word, word)
+    assert NN_tutorial.compare(b, a)[0] == mirrored
+    reference = a[:1]  # has no seeds
+    ends = stats.ttest_1samp(b - reference, 0).confidence_interval(0.95)
+    assert f"interval {ends.low:+.4f} to {ends.high:+.4f}" in NN_tutorial.compare(reference, b)[1]
+
+
 # ------------------------------------------------------------------ the command
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from kills import alive
 from matplotlib.image import imread
+from scipy import stats
 
 import cnn
 import helpers
@@ -242,9 +243,28 @@ def test_compare():
     low, high = np.array([0.90, 0.91, 0.92]), np.array([0.95, 0.96, 0.97])
     assert NN_tutorial.compare(low, high)[0] == "higher"
     assert NN_tutorial.compare(high, low)[0] == "lower"
-    assert NN_tutorial.compare(low, np.array([0.85, 0.92, 0.99]))[0] == "not clearly different"
+    assert NN_tutorial.compare(low, np.array([0.85, 0.92, 0.99]))[0] == "no difference shown"
     assert NN_tutorial.compare(low, low)[0] == "the same"
     assert NN_tutorial.compare(np.array([0.5]), high)[0] == "higher"
+    assert NN_tutorial.compare(low[:1], high[:1]) == ("no difference shown", "+0.0500, no interval with one seed")
+
+
+def test_seeds_that_differ_more_than_two_runs_do_are_paired():
+    seeds = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
+    better = seeds + np.array([0.010, 0.011, 0.012, 0.011, 0.010])
+    assert NN_tutorial.compare(seeds, better)[0] == "higher"
+    assert stats.ttest_ind(better, seeds).pvalue > 0.9  # which an unpaired test can't see
+    assert NN_tutorial.compare(seeds, better[::-1])[0] == "no difference shown"  # the same values of other seeds
+
+
+def test_the_best_is_named_with_all_to_which_no_difference_is_shown():
+    values = {"a": [0.7, 0.8, 0.9], "b": [0.71, 0.79, 0.9], "c": [0.6, 0.7, 0.8]}
+    rows = {label: {("validation", "accuracy"): np.array(cells)} for label, cells in values.items()}
+    assert NN_tutorial.best(rows, "abc") == ["a", "b"]
+    assert NN_tutorial.best(rows, "abc", sign=-1) == ["c"]
+    assert NN_tutorial.named(["a", "b"]) == "a (no difference shown to b)"
+    assert NN_tutorial.named(["c"]) == "c"
+    assert NN_tutorial.named(list("abcd")) == "a (no difference shown to 3 others)"
 
 
 def study(tmp_path) -> NN_tutorial.Study:
