@@ -267,6 +267,23 @@ def test_the_best_is_named_with_all_to_which_no_difference_is_shown():
     assert NN_tutorial.named(list("abcd")) == "a (no difference shown to 3 others)"
 
 
+def test_how_much_choosing_on_test_would_flatter():
+    accuracies = {  # validation, test; of two seeds
+        "a": ([0.90, 0.90], [0.80, 0.90]),
+        "b": ([0.80, 0.92], [0.85, 0.89]),
+        "c": ([0.70, 0.70], [0.70, 0.99]),
+    }
+    rows = {
+        label: {("validation", "accuracy"): np.array(validation), ("test", "accuracy"): np.array(test)}
+        for label, (validation, test) in accuracies.items()
+    }
+    text = NN_tutorial.flattery(rows, "ab")
+    assert "picked b and flattered the test accuracy by 0.0200;" in text
+    assert "for each seed, by 0.0300, at most 0.0500 (rows 1, 2)" in text  # 0.85 for 0.80, and 0.90 for 0.89
+    assert "picked a too and flattered the test accuracy by 0.0000; " in NN_tutorial.flattery(rows, "a")
+    assert "at most 0.1000 (row" in NN_tutorial.flattery(rows, "abc")
+
+
 def study(tmp_path) -> NN_tutorial.Study:
     y = {split: np.array([0, 0, 1, 1]) for split in helpers.SPLITS}
     places = helpers.Places({split: np.zeros((4, 2), np.float32) for split in y}, y, ["a", "b"])
