@@ -56,6 +56,7 @@ class Config:
     schedule: str = "constant"  # or one-cycle (Smith and Topin 2018)
     batch_size: int = 256
     epochs: int = 50
+    shuffled_labels: bool = False  # a control: every training place has the label of another one
     checks: int = 1  # validation losses per epoch
     gradients: bool = False  # record the mean absolute gradient of every layer's weights
     keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
@@ -79,7 +80,12 @@ LEARNING_RATES = {
     "lr 0.001": STANDARD,
     "lr 0.00001": Config(lr=1e-5),
 }
-BATCH_NORM = {"without batch norm": STANDARD, "with batch norm": Config(batch_norm=True)}
+CONTROL = "shuffled labels"
+BATCH_NORM = {
+    "without batch norm": STANDARD,
+    "with batch norm": Config(batch_norm=True),
+    CONTROL: Config(shuffled_labels=True, epochs=10),
+}
 BATCH_SIZES = {
     "batch size 1": Config(batch_size=1, epochs=1, checks=100),
     "batch size 16": Config(batch_size=16, epochs=10, checks=10),
@@ -427,7 +433,8 @@ def train(
 ) -> dict[str, np.ndarray]:
     """Train one network per seed, all at once; each has its own initialisation and its own shuffling.
 
-    The incomplete last batch of an epoch is dropped; shuffling makes it other places each time.
+    The incomplete last batch of an epoch is dropped; shuffling makes it other places each time. Shuffled labels are
+    shuffled once per seed, and judged by the true ones.
     Returns arrays, with S seeds, E epochs, K validation checks, L layers:
       loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `judged`;
       batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
@@ -451,6 +458,10 @@ def train(
     checks = min(config.checks, updates)
     plan = adam_plan(config, updates * config.epochs)
     shuffles = [torch.Generator().manual_seed(seed) for seed in seeds]
+    if config.shuffled_labels:
+        strangers = torch.stack(
+            [torch.randperm(rows, generator=shuffle) for shuffle in shuffles]
+        )  # whose label it gets
     curves: dict[str, list] = {f"{metric}_{split}": [] for metric in ("loss", "accuracy") for split in SPLITS}
     curves |= {name: [] for name in ("batch_loss_std", "seconds", "check_loss", "check_seconds", "gradient")}
     arrays: dict[str, np.ndarray] = {}
@@ -459,9 +470,12 @@ def train(
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         order = torch.stack([torch.randperm(rows, generator=shuffle)[: updates * size] for shuffle in shuffles])
-        order = order.view(len(seeds), updates, size).transpose(0, 1).flatten().to(device)
+        labels = strangers.gather(1, order) if config.shuffled_labels else order
+        order, labels = (
+            o.view(len(seeds), updates, size).transpose(0, 1).flatten().to(device) for o in (order, labels)
+        )
         inputs = x.index_select(1, order).view(-1, updates, len(seeds), size).permute(1, 2, 0, 3)  # (updates, S, in, B)
-        targets = y.index_select(0, order).view(updates, len(seeds), 1, size)
+        targets = y.index_select(0, labels).view(updates, len(seeds), 1, size)
         batches = zip(inputs.unbind(), targets.unbind(), plan[(epoch - 1) * updates : epoch * updates], strict=True)
         size_of_gradient = torch.zeros_like(model.gradient)
         losses = []
@@ -955,8 +969,10 @@ def batch_norm(results: Results, study: Study) -> Report:
     Varied: `nn.BatchNorm1d` between every hidden layer and its activation, or none.
     Look for: how many epochs earlier the loss gets as low, and whether the splits drift apart.
     """
+    control = {CONTROL: scores(results[CONTROL])}
+    results = {label: result for label, result in results.items() if label != CONTROL}
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
-    rows = {label: scores(result, epochs) for label, result in results.items()} | study.reference_rows()
+    rows = {label: scores(result, epochs) for label, result in results.items()} | control | study.reference_rows()
     without, with_it = results
     verdicts = [difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
     a, b = (rows[label]["test", "accuracy"] for label in results)
@@ -967,6 +983,7 @@ def batch_norm(results: Results, study: Study) -> Report:
             f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
             f"has after {epochs} {cite(rows, without, with_it)}."
         )
+    verdicts.append(f"Control, where there is nothing to learn: {difference(rows, 'majority class', CONTROL)}")
     headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
     fig, axes = helpers.figure(headline, 2, 2, (11, 8), sharex=True, sharey="row")
     for column, (label, result) in enumerate(results.items()):
