@@ -48,8 +48,9 @@ class Config:
 
     depth: int = 6  # hidden layers
     width: int = 16  # units of a hidden layer
+    activation: str = "relu"  # or tanh, leaky_relu
     features: str = "raw"  # raw: degrees; implicit: sin(a x), a = 0.1, 0.2, ..., 1.0
-    batch_norm: bool = False  # after every hidden layer, before its ReLU
+    batch_norm: bool = False  # after every hidden layer, before its activation
     residual: bool = False  # x + layer(x) from the second hidden layer on
     init: str = "default"  # default: nn.Linear's; he: He et al. 2015; rezero: Bachlechner et al. 2021
     lr: float = 1e-3  # of Adam; the peak where the schedule is one-cycle
@@ -142,16 +143,19 @@ class Residual(nn.Module):
         return x + self.layer(x) if self.gate is None else x + self.gate * self.layer(x)
 
 
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+
+
 def mlp(config: Config, inputs: int, classes: int) -> nn.Sequential:
-    """One multi-layer perceptron, (B, inputs) to logits (B, classes): Linear, [BatchNorm1d,] ReLU per hidden layer."""
+    """One multi-layer perceptron, (B, inputs) to logits (B, classes): per layer Linear, [BatchNorm1d,] activation."""
     layers: list[nn.Module] = []
     for number in range(config.depth):
         linear = nn.Linear(config.width if number else inputs, config.width)
         if config.init == "he":
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(linear.weight, nonlinearity=config.activation)
             nn.init.zeros_(linear.bias)
         norm = [nn.BatchNorm1d(config.width)] if config.batch_norm else []
-        layer = nn.Sequential(linear, *norm, nn.ReLU())
+        layer = nn.Sequential(linear, *norm, ACTIVATIONS[config.activation]())
         layers.append(Residual(layer, config.init == "rezero") if config.residual and number else layer)
     return nn.Sequential(*layers, nn.Linear(config.width, classes))
 
@@ -179,18 +183,32 @@ class Tape:
 
         self.x = [layers[0].weight] * len(layers)  # a layer's input, set by each forward pass
         self.z = [room(layer) for layer in layers]  # W x + b
-        self.h = self.z[:-1]  # ReLU of z, in its place, or of its batch norm
+        self.h = self.z[:-1]  # activation of z, in its place, or of its batch norm
         self.statistics = [(layers[0].bias, layers[0].bias)] * len(layers)  # mean and 1 / deviation of z in the batch
         self.p = room(layers[-1])  # of the classes
         self.gradients = room(layers[0]), room(layers[0])
         self.minus_one = layers[0].bias.new_full((len(layers[0].bias), 1, batch), -1.0)
 
 
-def backward_kernels() -> tuple[Callable, Callable]:
-    """PyTorch's backward of ReLU and of batch norm, which have no public name."""
+class Kernels(NamedTuple):
+    """An activation in place, its backward from its output, what constants that takes, and batch norm's backward."""
+
+    activate: Callable
+    backward: Callable
+    constants: tuple
+    norm_backward: Callable
+
+
+def kernels(activation: type[nn.Module]) -> Kernels:
+    """Those of an activation in `ACTIVATIONS`; PyTorch's backwards have no public name."""
     from torch import ops  # here, as joblib cannot send a function that mentions torch.ops as such to its workers
 
-    return ops.aten.threshold_backward.grad_input, ops.aten.native_batch_norm_backward
+    known = {
+        nn.ReLU: (torch.relu_, ops.aten.threshold_backward.grad_input, (0,)),
+        nn.Tanh: (torch.tanh_, ops.aten.tanh_backward.grad_input, ()),
+        nn.LeakyReLU: (F.leaky_relu_, ops.aten.leaky_relu_backward.grad_input, (nn.LeakyReLU().negative_slope, True)),
+    }
+    return Kernels(*known[activation], ops.aten.native_batch_norm_backward)
 
 
 class Replicas:
@@ -233,7 +251,7 @@ class Replicas:
         norms = [layer.scale for layer in self.layers if layer.scale is not None]
         self.running = [(torch.zeros_like(norm), torch.ones_like(norm)) for norm in norms]  # mean and variance
         self.tapes: dict[int, Tape] = {}
-        self.relu_backward, self.norm_backward = backward_kernels()
+        self.kernels = kernels(next(type(m) for m in models[0].modules() if isinstance(m, tuple(ACTIVATIONS.values()))))
 
     @staticmethod
     def split(flat: torch.Tensor, like: list[Layer]) -> list[Layer]:
@@ -267,7 +285,7 @@ class Replicas:
                     h.view(1, len(layer.scale), -1), layer.scale, layer.shift, *self.running[i], tape is not None, *NORM
                 )
                 h = h.view(len(x), -1, x.shape[2])
-            h.relu_()
+            self.kernels.activate(h)
             if tape:
                 tape.x[i], tape.h[i] = x, h
                 if layer.scale is not None:
@@ -308,10 +326,10 @@ class Replicas:
             if below.gate is not None:
                 torch.sum(dx * h, dim=(1, 2), keepdim=True, out=gradient.gate)
                 dh = dx * below.gate
-            dz = self.relu_backward(dh, h, 0, grad_input=spare)
+            dz = self.kernels.backward(dh, h, *self.kernels.constants, grad_input=spare)
             if below.scale is not None:
                 z, scale = tape.z[i - 1].view(1, len(below.scale), -1), below.scale
-                dz, *of_norm = self.norm_backward(
+                dz, *of_norm = self.kernels.norm_backward(
                     dz.view_as(z), z, scale, *self.running[i - 1], *tape.statistics[i - 1], True, NORM[1], [True] * 3
                 )
                 gradient.scale.copy_(of_norm[0])
@@ -1424,7 +1442,8 @@ TRAINING_CODE = (
     mlp,
     Layer,
     Tape,
-    backward_kernels,
+    Kernels,
+    kernels,
     Replicas,
     replicas,
     represent,

@@ -18,6 +18,9 @@ ARCHITECTURES = {
     "he": Config(depth=3, init="he"),
     "residual": Config(depth=4, residual=True),
     "residual batch norm": Config(depth=4, residual=True, batch_norm=True),
+    "tanh": Config(depth=3, activation="tanh"),
+    "he tanh batch norm": Config(depth=3, activation="tanh", init="he", batch_norm=True),
+    "leaky ReLU residual": Config(depth=4, activation="leaky_relu", residual=True),
     "rezero": Config(depth=4, residual=True, init="rezero"),
 }
 SEEDS = range(3)

@@ -168,6 +168,7 @@ CONFIGS = st.builds(
     Config,
     depth=st.integers(1, 4),
     width=st.integers(1, 6),
+    activation=st.sampled_from(sorted(NN_tutorial.ACTIVATIONS)),
     batch_norm=st.booleans(),
     residual=st.booleans(),
     init=st.sampled_from(["default", "he", "rezero"]),
