@@ -13,6 +13,7 @@ All seeds of a configuration train at the same time, as one stack of networks (c
 """
 
 import math
+import re
 import sys
 import textwrap
 import time
@@ -591,15 +592,18 @@ class Study:
         """Accuracy of the nearest neighbour, the mark that a network is held against."""
         return float(self.reference[f"nearest neighbour.{split}"].mean())
 
-    def draw_references(self, ax: plt.Axes, split: str = "test") -> list[tuple]:
-        """Horizontal lines of the reference rows; their labels as (y, text, colour), for helpers.end_labels."""
-        labels = []
-        for name, cells in self.reference_rows().items():
-            accuracy = cells[split, "accuracy"].mean()
-            ax.axhline(accuracy, color="0.55", linewidth=1, linestyle=(0, (1, 1)), zorder=0)
-            labels.append((accuracy, f"{name} {accuracy:.3f}", "0.4"))
+    def draw_references(self, ax: plt.Axes, more: dict[str, float] | None = None) -> list[tuple]:
+        """Horizontal lines at the test accuracies of the reference rows, and of `more`; the scale of accuracies.
+
+        Returns their labels as (y, text, colour), for helpers.end_labels; names of the same number share one.
+        """
+        accuracies = {name: float(cells["test", "accuracy"].mean()) for name, cells in self.reference_rows().items()}
+        names: dict[str, list[str]] = {}
+        for name, accuracy in (accuracies | (more or {})).items():
+            names.setdefault(f"{accuracy:.3f}", []).append(name)
+            ax.axhline(accuracy, **THIN)
         helpers.accuracy_axis(ax)
-        return labels
+        return [(float(number), " and\n".join(same) + f" {number}", "0.4") for number, same in names.items()]
 
     @cached_property
     def prior_loss(self) -> float:
@@ -614,6 +618,8 @@ class Study:
 
 
 Results = dict[str, dict[str, np.ndarray]]
+HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]  # of texts on lines
+THIN = {"color": "0.55", "linewidth": 1, "linestyle": (0, (1, 1)), "zorder": 0}  # lines of reference
 
 
 def at(result: dict, name: str, epoch: int = -1) -> np.ndarray:
@@ -752,17 +758,29 @@ def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tu
     return labels
 
 
-def draw_scores(ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None) -> None:
+def draw_scores(
+    ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None, positions: Iterable[float] | None = None
+) -> None:
     """Accuracy of the three splits for each label: mean and 95% interval over seeds."""
-    positions = np.arange(len(results))
+    positions = np.arange(len(results)) if positions is None else np.array([*positions])
+    step = float(np.diff(positions).min()) if len(positions) > 1 else 1.0
     for shift, split in zip((-0.12, 0, 0.12), SPLITS, strict=True):
         values = [at(r, f"accuracy_{split}", (epochs or {}).get(label, -1)) for label, r in results.items()]
         means, halves = np.transpose([interval(v) for v in values])
         look = LOOK[split] | {"linestyle": "none"}
-        ax.errorbar(positions + shift, means, np.nan_to_num(halves), **look, label=split, capsize=3, linewidth=1.3)
+        ax.errorbar(
+            positions + shift * step, means, np.nan_to_num(halves), **look, label=split, capsize=3, linewidth=1.3
+        )
     ax.set_xticks(positions, list(results))
-    ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
+    ax.set_xlim(positions[0] - 0.5 * step, positions[-1] + 0.5 * step)
     ax.set_ylabel("accuracy (log scale of the error)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+
+
+def ordered(labels: Iterable[str]) -> dict[str, np.ndarray]:
+    """A colour for each label, the later the darker."""
+    labels = list(labels)
+    return dict(zip(labels, colormaps["viridis"](np.linspace(0.7, 0, len(labels))), strict=True))
 
 
 def median_seed(result: dict) -> int:
@@ -900,15 +918,12 @@ def learning_rate(results: Results, study: Study) -> Report:
 
     fig, ((ax,),) = helpers.figure(headline)
     labels = [(study.prior_loss, "class frequencies only", "0.4")]
-    ax.axhline(study.prior_loss, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
-    styles = zip(
-        colormaps["plasma"](np.linspace(0.75, 0, len(results))), ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1))), strict=True
-    )
-    for (label, result), (colour, style) in zip(results.items(), styles, strict=True):
-        curve = result["loss_validation"][:, :epochs]
-        helpers.band(ax, np.arange(1, epochs + 1), curve, color=colour, linestyle=style)
+    ax.axhline(study.prior_loss, **THIN)
+    for label, result in results.items():
+        look = helpers.rate_look(LEARNING_RATES[label].lr)
+        helpers.band(ax, np.arange(1, epochs + 1), result["loss_validation"][:, :epochs], **look)
         if np.isfinite(final[label]):
-            labels.append((final[label], label + (" (diverged)" if label in lost else ""), colour))
+            labels.append((final[label], label + (" (diverged)" if label in lost else ""), look["color"]))
     ax.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)", xlim=(0, epochs))
     plain_log_ticks(ax)
     helpers.end_labels(ax, labels)
@@ -952,31 +967,28 @@ def epochs(results: Results, study: Study) -> Report:
     )
     before = marked[-2] if len(marked) > 1 else 1
     word, _ = compare(at(result, "loss_validation", before), at(result, "loss_validation", last))
-    found = {"lower": f"the loss still falls after epoch {before}", "higher": f"the loss rises after epoch {before}"}
-    headline = f"{last} epochs: " + ("over-fits" if over else found.get(word, f"{UNCLEAR} to epoch {before}"))
-    headline += f", validation loss {curve[before - 1]:.2f} there, {curve[-1]:.2f} at the end"
+    found = {"lower": "still falling", "higher": "rising"}.get(word, word)
+    headline = f"Validation loss {curve[before - 1]:.2f} after {before} epochs, {curve[-1]:.2f} after {last}: "
+    headline += "over-fits" if over else found
     fig, ((ax,),) = helpers.figure(headline)
     labels = draw_splits(ax, result, "loss", last)
+    colour = LOOK["validation"]["color"]
     for epoch in marked:
-        ax.plot(
-            epoch,
-            curve[epoch - 1],
-            "o",
-            color="white",
-            markeredgecolor=LOOK["validation"]["color"],
-            markersize=7,
-            zorder=5,
-        )
+        loss = curve[epoch - 1]
+        ax.plot(epoch, loss, "o", color="white", markeredgecolor=colour, markersize=7, zorder=5)
         ax.annotate(
-            f"epoch {epoch}\n{curve[epoch - 1]:.3f}",
-            (epoch, curve[epoch - 1]),
-            xytext=(5, 9) if epoch < last else (4, 26),
-            ha="left" if epoch < last else "right",
+            f"{loss:.2f}",
+            (epoch, min(at(result, f"loss_{split}", epoch).min() for split in SPLITS)),
+            xytext=(0, -5),
             textcoords="offset points",
-            fontsize="small",
+            ha="center" if epoch == 1 else "right",
+            va="top",
+            color=colour,
         )
     plain_log_ticks(ax)
-    ax.set_xlim(0, last * 1.04)
+    ax.set(xscale="log", xlabel="epoch (log scale)", xlim=(0.9, 1.1 * last))
+    ax.set_xticks(marked, map(str, marked))
+    ax.minorticks_off()
     helpers.end_labels(ax, labels)
     study.save(fig, "6.1.2_epochs", "Circles: median validation loss.")
     return Report(rows, headline, verdicts, f"{COMPARE_RULE}; over-fit: {RISE_RULE}", study.judged)
@@ -1005,18 +1017,19 @@ def batch_norm(results: Results, study: Study) -> Report:
     verdicts.append(f"Control, where there is nothing to learn: {difference(rows, 'majority class', CONTROL)}")
     headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
     fig, axes = helpers.figure(headline, 2, 2, (11, 8), sharex=True, sharey="row")
+    ends = {}  # labels, written when the scales of all are settled
     for column, (label, result) in enumerate(results.items()):
         axes[0, column].set_title(label)
-        ends = draw_splits(axes[0, column], result, "loss", epochs)
-        helpers.end_labels(axes[0, column], ends)
+        ends[label] = draw_splits(axes[0, column], result, "loss", epochs)
         draw_splits(axes[1, column], result, "accuracy", epochs)
-        references = study.draw_references(axes[1, column])
+        references = study.draw_references(axes[1, column], {CONTROL: rows[CONTROL]["test", "accuracy"].mean()})
     axes[0, 1].set_ylabel("")
     axes[1, 1].set_ylabel("")
     axes[0, 0].set_xlabel("")
     axes[0, 1].set_xlabel("")
     plain_log_ticks(axes[0, 0])
     for column, label in enumerate(results):
+        helpers.end_labels(axes[0, column], ends[label])
         finals = [
             (rows[label][s, "accuracy"].mean(), f"{s} {rows[label][s, 'accuracy'].mean():.3f}", LOOK[s]["color"])
             for s in SPLITS
@@ -1069,36 +1082,39 @@ def batch_size(results: Results, study: Study) -> Report:
 
     fig, axes = helpers.figure(headline, 2, 2, (12, 8.5))
     (ax_accuracy, ax_spread), (ax_updates, ax_seconds) = axes
-    short = {label.removeprefix("batch size ") + f"\n({r['loss_train'].shape[1]})": r for label, r in results.items()}
-    draw_scores(ax_accuracy, short)
+    sizes = {label: label.removeprefix("batch size ") for label in results}
+    short = {f"{sizes[label]}\n({r['loss_train'].shape[1]})": r for label, r in results.items()}
+    positions = np.log2([float(size) for size in sizes.values()])
+    draw_scores(ax_accuracy, short, positions=positions)
     helpers.end_labels(ax_accuracy, study.draw_references(ax_accuracy), gap=0.06)
-    ax_accuracy.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    ax_accuracy.set(title="accuracy", xlabel="batch size (epochs)")
-    means, halves = np.transpose([interval(cells["train", "batch_loss_std"]) for cells in rows.values()])
-    ax_spread.errorbar(
-        range(len(rows)), means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3
-    )
-    ax_spread.set_xticks(range(len(rows)), list(short))
+    ax_accuracy.set(title="accuracy", xlabel="batch size, log scale (epochs)")
+    means, halves = np.transpose([interval(rows[label]["train", "batch_loss_std"]) for label in results])
+    ax_spread.errorbar(positions, means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3)
+    ax_spread.set_xticks(positions, list(short))
     ax_spread.set(
         yscale="log",
-        xlabel="batch size (epochs)",
+        xlim=ax_accuracy.get_xlim(),
+        xlabel="batch size, log scale (epochs)",
         ylabel="standard deviation of the loss (nats)",
         title="stability: spread from batch to batch, last epoch",
     )
     plain_log_ticks(ax_spread)
-    looks = zip(colormaps["plasma"](np.linspace(0, 0.75, len(results))), ("-", "--", "-.", ":"), strict=True)
-    for (label, result), (colour, style) in zip(results.items(), looks, strict=True):
-        n = len(result["loss_train"])
-        for ax, x in ((ax_updates, result["check_updates"]), (ax_seconds, result["check_seconds"] / n)):
-            helpers.band(ax, x, result["check_loss"], color=colour, linestyle=style, label=label)
-    for ax in (ax_updates, ax_seconds):
-        ax.axhline(target, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
+    for label, colour in ordered(results).items():
+        result = results[label]
+        for ax, x in ((ax_updates, result["check_updates"]), (ax_seconds, result["check_seconds"] / len(study.seeds))):
+            line = helpers.band(ax, x, result["check_loss"], color=colour)
+            end = x[-1], line.get_ydata()[-1]
+            ax.annotate(
+                sizes[label], end, (4, 0), textcoords="offset points", va="center", color=colour, path_effects=HALO
+            )
+    for ax, text in ((ax_updates, ""), (ax_seconds, f"reached by all:\n{target:.3f}")):
+        ax.axhline(target, **THIN)
         ax.set(xscale="log", yscale="log", ylabel="validation cross-entropy (nats)")
+        ax.set_xlim(right=2 * ax.get_xlim()[1])
         plain_log_ticks(ax)
-    ax_updates.set(xlabel="updates", title="speed in updates")
-    ax_seconds.set(xlabel="seconds of training per network", title="speed in time", ylabel="")
-    helpers.end_labels(ax_seconds, [(target, f"reached by all:\n{target:.3f}", "0.4")])
-    ax_seconds.legend(loc="lower left", bbox_to_anchor=(1, 0))
+        helpers.end_labels(ax, [(target, text, "0.4")])
+    ax_updates.set(xlabel="updates", title="speed in updates, by batch size")
+    ax_seconds.set(xlabel="seconds of training per network", title="speed in time, by batch size", ylabel="")
     study.save(
         fig, "6.1.4_batch_size", "Dots: mean and 95% interval. Seconds: those of the stack over its number of networks."
     )
@@ -1158,7 +1174,6 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     left.axvspan(ranked.index(pick) - 0.4, ranked.index(pick) + 0.4, color="0.9", zorder=0)
     helpers.end_labels(left, study.draw_references(left))
     left.set(xlabel="(depth, width), in order of validation accuracy")
-    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handletextpad=0.1)
     ends = draw_splits(right, result, "loss", epochs)
     plain_log_ticks(right)
     helpers.end_labels(right, ends)
@@ -1186,7 +1201,7 @@ def depth(results: Results, study: Study) -> Report:
     Varied: 1, 2, 6 or 10 hidden layers of width 16.
     Look for: whether accuracy still rises at the deep end, and whether train and validation part on the way.
     """
-    return against(results, study, "depth", "hidden layers of width 16", "6.2.1.3_depth")
+    return against(results, study, "6.2.1.3_depth", "hidden layers of width 16")
 
 
 def width(results: Results, study: Study) -> Report:
@@ -1195,10 +1210,14 @@ def width(results: Results, study: Study) -> Report:
     Varied: 8, 16, 32 or 64 units in each of 6 hidden layers.
     Look for: whether each doubling buys less than the one before, and how much seeds differ when the net is narrow.
     """
-    return against(results, study, "width", "units in each of 6 hidden layers", "6.2.1.4_width")
+    return against(results, study, "6.2.1.4_width", "units in each of 6 hidden layers")
 
 
-def against(results: Results, study: Study, what: str, axis: str, name: str) -> Report:
+def against(results: Results, study: Study, name: str, axis: str) -> Report:
+    """The report of any comparison: accuracies against what is varied, `axis`, and validation losses; best and worst.
+
+    Labels that end in a number, as "depth 6", stand on a log scale. The figure is saved as `name`.
+    """
     rows = {label: scores(result) for label, result in results.items()} | study.reference_rows()
     labels = list(results)
     first, last = best(rows, labels), best(rows, labels, sign=-1)
@@ -1211,12 +1230,25 @@ def against(results: Results, study: Study, what: str, axis: str, name: str) -> 
         f"{which}: {named(who)}, test accuracy {rows[who[0]]['test', 'accuracy'].mean():.3f}"
         for which, who in (("best", first), ("worst", last))
     ).capitalize()
-    fig, ((ax,),) = helpers.figure(headline)
-    draw_scores(ax, {label.removeprefix(f"{what} "): result for label, result in results.items()})
-    helpers.end_labels(ax, study.draw_references(ax))
-    ax.set_xlabel(axis)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    study.save(fig, name, "Dots: mean and 95% interval.", curves=False)
+    numbers = [re.search(r"\d+$", label) for label in labels]
+    fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
+    if all(numbers):
+        ticks = {number[0]: results[label] for number, label in zip(numbers, labels, strict=True)}
+        draw_scores(left, ticks, positions=np.log2([float(number) for number in ticks]))
+        axis = f"{axis} (log scale)"
+    else:
+        draw_scores(left, results)
+    helpers.end_labels(left, study.draw_references(left))
+    left.set_xlabel(axis)
+    ends = []
+    for label, colour in ordered(labels).items():
+        curve = results[label]["loss_validation"]
+        helpers.band(right, np.arange(1, curve.shape[1] + 1), curve, color=colour)
+        ends.append((float(np.median(curve[:, -1])), label, colour))
+    right.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)")
+    plain_log_ticks(right)
+    helpers.end_labels(right, [end for end in ends if np.isfinite(end[0])])
+    study.save(fig, name, "Dots: mean and 95% interval.")
     return Report(rows, headline, verdicts, f"{BEST_RULE}; {COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
@@ -1358,7 +1390,6 @@ def remedy(results: Results, study: Study) -> Report:
         ax, {label.replace(" + ", "\n+ ").replace(" init", "\ninit"): result for label, result in results.items()}
     )
     helpers.end_labels(ax, study.draw_references(ax))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.", curves=False)
     return Report(
         rows,
@@ -1391,13 +1422,11 @@ def implicit(results: Results, study: Study) -> Report:
     headline += compare(*(rows[label]["test", "accuracy"] for label in ("raw", "implicit")))[0]
 
     fig, axes = helpers.figure(headline, 1, 3, (15, 5), width_ratios=(1, 1, 1.2))
-    for ax, label in zip(axes[0], ("raw", "implicit"), strict=False):
-        ends = draw_splits(ax, results[label], "loss", last[label])
-        helpers.end_labels(ax, ends)
+    axes[0, 1].sharey(axes[0, 0])
+    ends = [draw_splits(ax, results[x], "loss", last[x]) for ax, x in zip(axes[0], ("raw", "implicit"), strict=False)]
+    for ax, label, labels in zip(axes[0], ("raw", "implicit"), ends, strict=False):
+        helpers.end_labels(ax, labels)
         ax.set_title(f"loss, {label}")
-    low, high = zip(*(ax.get_ylim() for ax in axes[0, :2]), strict=True)
-    for ax in axes[0, :2]:
-        ax.set_ylim(min(low), max(high))
         plain_log_ticks(ax)
     draw_scores(
         axes[0, 2],
@@ -1405,7 +1434,6 @@ def implicit(results: Results, study: Study) -> Report:
         {label.replace(", ", ",\n"): epoch for label, epoch in last.items()},
     )
     helpers.end_labels(axes[0, 2], study.draw_references(axes[0, 2]))
-    axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.7_implicit", "Dots: mean and 95% interval.")
 
     fig, axes = helpers.figure(headline, 1, 2, (17, 11.5))

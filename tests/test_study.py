@@ -199,6 +199,21 @@ def test_every_experiment_says_what_it_asks_what_is_varied_and_what_to_look_for(
     )
 
 
+def readme_block(start: str) -> str:
+    """The Python block of the README that starts like this."""
+    (block,) = re.findall(rf"^```python\n({start}.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return block
+
+
+@pytest.fixture
+def pasted(monkeypatch) -> str:
+    """The README's ten lines, as if they were pasted into the script."""
+    monkeypatch.setattr(NN_tutorial, "EXPERIMENTS", [*NN_tutorial.EXPERIMENTS])
+    block = readme_block("ACTIVATIONS_COMPARED")
+    exec(block, dict(vars(NN_tutorial)))
+    return block
+
+
 SCRIPTS = {
     "NN_tutorial": (NN_tutorial, None),
     "cnn": (cnn, cnn.options),
@@ -207,6 +222,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.usefixtures("pasted")
 def test_every_documented_command_parses(name):
     module, options = SCRIPTS[name]
     text = (ROOT / "README.md").read_text() + module.__doc__
@@ -227,6 +243,22 @@ def test_continuous_integration_sets_up_as_the_readme_says():
     for step in steps:
         words = step.split("#")[0].split()
         assert all(word in ci for word in words), step
+
+
+def test_the_readmes_one_line_is_a_line_of_the_script():
+    line = readme_block("    activation")
+    assert (ROOT / "NN_tutorial.py").read_text().count(line.replace('"tanh"', '"relu"', 1)) == 1
+
+
+def test_the_readmes_ten_lines_are_an_experiment(tmp_path, pasted):
+    assert sum(bool(line) for line in pasted.splitlines()) <= 10
+    NN_tutorial.main(["activations", "--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)])
+    assert imread(tmp_path / "6.3_activations.png")[..., :3].std() > 0.01
+    table = pd.read_csv(tmp_path / "NN_tutorial.csv", dtype={"section": str})
+    assert set(table["section"]) == {"6.3"}
+    accuracy = table[(table["metric"] == "accuracy") & (table["split"] == "test")].set_index("run")["value"]
+    assert accuracy.loc[["relu", "tanh", "leaky_relu"]].groupby(level=0).nunique().eq(2).all()  # of two seeds
+    assert set(accuracy.loc["relu"]) != set(accuracy.loc["tanh"])
 
 
 # ------------------------------------------------------------------ rules, on numbers whose verdict is known
