@@ -202,11 +202,11 @@ class Kernels(NamedTuple):
 
 def kernels(activation: type[nn.Module]) -> Kernels:
     """Those of an activation in `ACTIVATIONS`; PyTorch's backwards have no public name."""
-    from torch import ops  # here, as joblib cannot send a function that mentions torch.ops as such to its workers
+    from torch import Tensor, ops  # here, as joblib cannot send a function to its workers that knows torch and its ops
 
     known = {
-        nn.ReLU: (torch.Tensor.relu_, ops.aten.threshold_backward.grad_input, (0,)),
-        nn.Tanh: (torch.Tensor.tanh_, ops.aten.tanh_backward.grad_input, ()),
+        nn.ReLU: (Tensor.relu_, ops.aten.threshold_backward.grad_input, (0,)),
+        nn.Tanh: (Tensor.tanh_, ops.aten.tanh_backward.grad_input, ()),
         nn.LeakyReLU: (F.leaky_relu_, ops.aten.leaky_relu_backward.grad_input, (nn.LeakyReLU().negative_slope, True)),
     }
     return Kernels(*known[activation], ops.aten.native_batch_norm_backward)
