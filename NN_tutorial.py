@@ -713,7 +713,7 @@ def flattery(rows: dict, labels: Iterable[str]) -> str:
     )
 
 
-BEST_RULE = f"best and worst: by mean validation accuracy, named together with all to which {UNCLEAR}"
+BEST_RULE = "best and worst: by mean validation accuracy, named with those that show no difference to them"
 
 
 def loss_rises(result: dict, epochs: int) -> bool:
@@ -1226,10 +1226,12 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     verdicts += [
         f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in labels[:: len(labels) - 1]
     ]
-    headline = "; ".join(
-        f"{which}: {named(who)}, test accuracy {rows[who[0]]['test', 'accuracy'].mean():.3f}"
-        for which, who in (("best", first), ("worst", last))
-    ).capitalize()
+    top, bottom = (f"{rows[who[0]]['test', 'accuracy'].mean():.3f}" for who in (first, last))
+    headline = f"Best: {named(first)}, test accuracy {top}; worst: {named(last)}, {bottom}"
+    if last[0] in first:
+        headline = (
+            f"{UNCLEAR.capitalize()} between best, {first[0]}, and worst, {last[0]}: test accuracy {top}, {bottom}"
+        )
     numbers = [re.search(r"\d+$", label) for label in labels]
     fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
     if all(numbers):
