@@ -14,6 +14,7 @@ All seeds of a configuration train at the same time, as one stack of networks (c
 """
 
 import math
+import re
 import sys
 import textwrap
 import time
@@ -33,7 +34,7 @@ from matplotlib import colormaps, patheffects
 from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from scipy import ndimage, stats
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -53,14 +54,16 @@ class Config:
 
     depth: int = 6  # hidden layers
     width: int = 16  # units of a hidden layer
+    activation: str = "relu"  # or tanh, leaky_relu
     features: str = "raw"  # raw: degrees; implicit: sin(a x), a = 0.1, 0.2, ..., 1.0
-    batch_norm: bool = False  # after every hidden layer, before its ReLU
+    batch_norm: bool = False  # after every hidden layer, before its activation
     residual: bool = False  # x + layer(x) from the second hidden layer on
     init: str = "default"  # default: nn.Linear's; he: He et al. 2015; rezero: Bachlechner et al. 2021
     lr: float = 1e-3  # of Adam; the peak where the schedule is one-cycle
     schedule: str = "constant"  # or one-cycle (Smith and Topin 2018)
     batch_size: int = 256
     epochs: int = 50
+    shuffled_labels: bool = False  # a control: every training place has the label of another one
     checks: int = 1  # validation losses per epoch
     gradients: bool = False  # record the mean absolute gradient of every layer's weights
     keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
@@ -92,7 +95,12 @@ LEARNING_RATES = {
     "lr 0.001": STANDARD,
     "lr 0.00001": Config(lr=1e-5),
 }
-BATCH_NORM = {"without batch norm": STANDARD, "with batch norm": Config(batch_norm=True)}
+CONTROL = "shuffled labels"
+BATCH_NORM = {
+    "without batch norm": STANDARD,
+    "with batch norm": Config(batch_norm=True),
+    CONTROL: Config(shuffled_labels=True, epochs=10),
+}
 BATCH_SIZES = {
     "batch size 1": Config(batch_size=1, epochs=1, checks=100),
     "batch size 16": Config(batch_size=16, epochs=10, checks=10),
@@ -149,16 +157,19 @@ class Residual(nn.Module):
         return x + self.layer(x) if self.gate is None else x + self.gate * self.layer(x)
 
 
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+
+
 def mlp(config: Config, inputs: int, classes: int) -> nn.Sequential:
-    """One multi-layer perceptron, (B, inputs) to logits (B, classes): Linear, [BatchNorm1d,] ReLU per hidden layer."""
+    """One multi-layer perceptron, (B, inputs) to logits (B, classes): per layer Linear, [BatchNorm1d,] activation."""
     layers: list[nn.Module] = []
     for number in range(config.depth):
         linear = nn.Linear(config.width if number else inputs, config.width)
         if config.init == "he":
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(linear.weight, nonlinearity=config.activation)
             nn.init.zeros_(linear.bias)
         norm = [nn.BatchNorm1d(config.width)] if config.batch_norm else []
-        layer = nn.Sequential(linear, *norm, nn.ReLU())
+        layer = nn.Sequential(linear, *norm, ACTIVATIONS[config.activation]())
         layers.append(Residual(layer, config.init == "rezero") if config.residual and number else layer)
     return nn.Sequential(*layers, nn.Linear(config.width, classes))
 
@@ -186,18 +197,32 @@ class Tape:
 
         self.x = [layers[0].weight] * len(layers)  # a layer's input, set by each forward pass
         self.z = [room(layer) for layer in layers]  # W x + b
-        self.h = self.z[:-1]  # ReLU of z, in its place, or of its batch norm
+        self.h = self.z[:-1]  # activation of z, in its place, or of its batch norm
         self.statistics = [(layers[0].bias, layers[0].bias)] * len(layers)  # mean and 1 / deviation of z in the batch
         self.p = room(layers[-1])  # of the classes
         self.gradients = room(layers[0]), room(layers[0])
         self.minus_one = layers[0].bias.new_full((len(layers[0].bias), 1, batch), -1.0)
 
 
-def backward_kernels() -> tuple[Callable, Callable]:
-    """PyTorch's backward of ReLU and of batch norm, which have no public name."""
-    from torch import ops  # here, as joblib cannot send a function that mentions torch.ops as such to its workers
+class Kernels(NamedTuple):
+    """An activation in place, its backward from its output, what constants that takes, and batch norm's backward."""
 
-    return ops.aten.threshold_backward.grad_input, ops.aten.native_batch_norm_backward
+    activate: Callable
+    backward: Callable
+    constants: tuple
+    norm_backward: Callable
+
+
+def kernels(activation: type[nn.Module]) -> Kernels:
+    """Those of an activation in `ACTIVATIONS`; PyTorch's backwards have no public name."""
+    from torch import Tensor, ops  # here, as joblib cannot send a function to its workers that knows torch and its ops
+
+    known = {
+        nn.ReLU: (Tensor.relu_, ops.aten.threshold_backward.grad_input, (0,)),
+        nn.Tanh: (Tensor.tanh_, ops.aten.tanh_backward.grad_input, ()),
+        nn.LeakyReLU: (F.leaky_relu_, ops.aten.leaky_relu_backward.grad_input, (nn.LeakyReLU().negative_slope, True)),
+    }
+    return Kernels(*known[activation], ops.aten.native_batch_norm_backward)
 
 
 class Replicas:
@@ -240,7 +265,7 @@ class Replicas:
         norms = [layer.scale for layer in self.layers if layer.scale is not None]
         self.running = [(torch.zeros_like(norm), torch.ones_like(norm)) for norm in norms]  # mean and variance
         self.tapes: dict[int, Tape] = {}
-        self.relu_backward, self.norm_backward = backward_kernels()
+        self.kernels = kernels(next(type(m) for m in models[0].modules() if isinstance(m, tuple(ACTIVATIONS.values()))))
 
     @staticmethod
     def split(flat: torch.Tensor, like: list[Layer]) -> list[Layer]:
@@ -274,7 +299,7 @@ class Replicas:
                     h.view(1, len(layer.scale), -1), layer.scale, layer.shift, *self.running[i], tape is not None, *NORM
                 )
                 h = h.view(len(x), -1, x.shape[2])
-            h.relu_()
+            self.kernels.activate(h)
             if tape:
                 tape.x[i], tape.h[i] = x, h
                 if layer.scale is not None:
@@ -299,6 +324,7 @@ class Replicas:
         p.mul_(1 / math.log(2)).exp2_()  # PyTorch's exp takes three times as long as its exp2 here
         dz = p.scatter_add_(1, y, tape.minus_one).mul_(1 / batch)  # of the logits
         dx, spare = tape.gradients
+        _, backward, constants, norm_backward = self.kernels
         for i in reversed(range(len(self.layers))):
             torch.bmm(dz, tape.x[i].mT, out=self.gradients[i].weight)
             torch.sum(dz, dim=2, keepdim=True, out=self.gradients[i].bias)
@@ -315,10 +341,10 @@ class Replicas:
             if below.gate is not None:
                 torch.sum(dx * h, dim=(1, 2), keepdim=True, out=gradient.gate)
                 dh = dx * below.gate
-            dz = self.relu_backward(dh, h, 0, grad_input=spare)
+            dz = backward(dh, h, *constants, grad_input=spare)
             if below.scale is not None:
                 z, scale = tape.z[i - 1].view(1, len(below.scale), -1), below.scale
-                dz, *of_norm = self.norm_backward(
+                dz, *of_norm = norm_backward(
                     dz.view_as(z), z, scale, *self.running[i - 1], *tape.statistics[i - 1], True, NORM[1], [True] * 3
                 )
                 gradient.scale.copy_(of_norm[0])
@@ -440,7 +466,8 @@ def train(
 ) -> dict[str, np.ndarray]:
     """Train one network per seed, all at once; each has its own initialisation and its own shuffling.
 
-    The incomplete last batch of an epoch is dropped; shuffling makes it other places each time.
+    The incomplete last batch of an epoch is dropped; shuffling makes it other places each time. Shuffled labels are
+    shuffled once per seed, and judged by the true ones.
     Returns arrays, with S seeds, E epochs, K validation checks, L layers:
       loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `judged`;
       batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
@@ -464,6 +491,10 @@ def train(
     checks = min(config.checks, updates)
     plan = adam_plan(config, updates * config.epochs)
     shuffles = [torch.Generator().manual_seed(seed) for seed in seeds]
+    if config.shuffled_labels:
+        strangers = torch.stack(
+            [torch.randperm(rows, generator=shuffle) for shuffle in shuffles]
+        )  # whose label it gets
     curves: dict[str, list] = {f"{metric}_{split}": [] for metric in ("loss", "accuracy") for split in SPLITS}
     curves |= {name: [] for name in ("batch_loss_std", "seconds", "check_loss", "check_seconds", "gradient")}
     arrays: dict[str, np.ndarray] = {}
@@ -472,9 +503,12 @@ def train(
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         order = torch.stack([torch.randperm(rows, generator=shuffle)[: updates * size] for shuffle in shuffles])
-        order = order.view(len(seeds), updates, size).transpose(0, 1).flatten().to(device)
+        labels = strangers.gather(1, order) if config.shuffled_labels else order
+        order, labels = (
+            o.view(len(seeds), updates, size).transpose(0, 1).flatten().to(device) for o in (order, labels)
+        )
         inputs = x.index_select(1, order).view(-1, updates, len(seeds), size).permute(1, 2, 0, 3)  # (updates, S, in, B)
-        targets = y.index_select(0, order).view(updates, len(seeds), 1, size)
+        targets = y.index_select(0, labels).view(updates, len(seeds), 1, size)
         batches = zip(inputs.unbind(), targets.unbind(), plan[(epoch - 1) * updates : epoch * updates], strict=True)
         size_of_gradient = torch.zeros_like(model.gradient)
         losses = []
@@ -580,15 +614,18 @@ class Study:
         """Accuracy of the nearest neighbour, the mark that a network is held against."""
         return float(self.reference[f"nearest neighbour.{split}"].mean())
 
-    def draw_references(self, ax: plt.Axes, split: str = "test") -> list[tuple]:
-        """Horizontal lines of the reference rows; their labels as (y, text, colour), for helpers.end_labels."""
-        labels = []
-        for name, cells in self.reference_rows().items():
-            accuracy = cells[split, "accuracy"].mean()
-            ax.axhline(accuracy, color="0.55", linewidth=1, linestyle=(0, (1, 1)), zorder=0)
-            labels.append((accuracy, f"{name} {accuracy:.3f}", "0.4"))
+    def draw_references(self, ax: plt.Axes, more: dict[str, float] | None = None) -> list[tuple]:
+        """Horizontal lines at the test accuracies of the reference rows, and of `more`; the scale of accuracies.
+
+        Returns their labels as (y, text, colour), for helpers.end_labels; names of the same number share one.
+        """
+        accuracies = {name: float(cells["test", "accuracy"].mean()) for name, cells in self.reference_rows().items()}
+        names: dict[str, list[str]] = {}
+        for name, accuracy in (accuracies | (more or {})).items():
+            names.setdefault(f"{accuracy:.3f}", []).append(name)
+            ax.axhline(accuracy, **THIN)
         helpers.accuracy_axis(ax)
-        return labels
+        return [(float(number), " and\n".join(same) + f" {number}", "0.4") for number, same in names.items()]
 
     @cached_property
     def prior_loss(self) -> float:
@@ -603,6 +640,8 @@ class Study:
 
 
 Results = dict[str, dict[str, np.ndarray]]
+HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]  # of texts on lines
+THIN = {"color": "0.55", "linewidth": 1, "linestyle": (0, (1, 1)), "zorder": 0}  # lines of reference
 
 
 def at(result: dict, name: str, epoch: int = -1) -> np.ndarray:
@@ -618,7 +657,7 @@ def scores(result: dict, epoch: int = -1) -> dict[tuple[str, str], np.ndarray]:
 
 
 def cite(rows: dict, *labels: str) -> str:
-    numbers = [str(list(rows).index(label) + 1) for label in labels]
+    numbers = [str(list(rows).index(label) + 1) for label in dict.fromkeys(labels)]
     return f"(row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
 
 
@@ -637,17 +676,66 @@ DIVERGED_RULE = (
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> tuple[str, str]:
-    """(higher | lower | the same | not clearly different, the difference b - a with its Welch 95% interval)."""
-    gap = b.mean() - a.mean()
-    if abs(gap) < 1e-9:
+    """By COMPARE_RULE, higher | lower | the same | no difference shown; and the mean of b - a with its 95% interval.
+
+    a, b: (seeds,), or (1,) for a reference that has no seeds.
+    """
+    with np.errstate(invalid="ignore"):  # losses of diverged runs
+        gaps = b - a
+        mean, half = interval(gaps)
+    if (abs(gaps) < 1e-9).all():
         return "the same", "+0"
-    if len(b) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
-        return "higher" if gap > 0 else "lower", f"{gap:+.4f}, no interval"
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # seeds that agree to the last digits
-        test = stats.ttest_ind(b, a, equal_var=False) if len(a) > 1 else stats.ttest_1samp(b - a[0], 0)
-        ci = test.confidence_interval(0.95)
-    word = "higher" if ci.low > 0 else "lower" if ci.high < 0 else "not clearly different"
-    return word, f"{gap:+.4f}, 95% interval {ci.low:+.4f} to {ci.high:+.4f}"
+    if len(gaps) < 2:
+        return UNCLEAR, f"{mean:+.4f}, no interval with one seed"
+    word = "higher" if mean - half > 0 else "lower" if mean + half < 0 else UNCLEAR
+    return word, f"{mean:+.4f}, 95% interval {mean - half:+.4f} to {mean + half:+.4f}"
+
+
+UNCLEAR = "no difference shown"
+COMPARE_RULE = (
+    "higher or lower: Student's 95% interval of the difference, seed by seed (paired t), lies on one side of 0, "
+    f"whatever the number of comparisons; {UNCLEAR}: it holds 0, or there is only one seed"
+)
+
+
+def difference(rows: dict, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
+    """The sentence on row b against row a."""
+    word, gap = compare(rows[a][split, metric], rows[b][split, metric])
+    return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
+
+
+def best(rows: dict, labels: Iterable[str], split: str = "validation", metric: str = "accuracy", sign: int = 1) -> list:
+    """The label of highest mean (of lowest, where sign is -1), then those that show no difference to it."""
+    labels = list(labels)
+    values = {label: rows[label][split, metric] for label in labels}
+    first = max(labels, key=lambda label: sign * values[label].mean())
+    level = (UNCLEAR, "the same")
+    return [first, *(x for x in labels if x != first and compare(values[first], values[x])[0] in level)]
+
+
+def named(labels: list[str]) -> str:
+    """What `best` returns, in words."""
+    first, *level = labels
+    others = ", ".join(level) if len(level) < 3 else f"{len(level)} others"
+    return f"{first} ({UNCLEAR} to {others})" if level else first
+
+
+def flattery(rows: dict, labels: Iterable[str]) -> str:
+    """The sentence on what choosing on test would have picked, and by how much its accuracy would have flattered."""
+    labels = list(labels)
+    test = np.array([rows[label]["test", "accuracy"] for label in labels])  # (labels, seeds)
+    validation = np.array([rows[label]["validation", "accuracy"] for label in labels])
+    honest, other = (int(accuracy.mean(axis=1).argmax()) for accuracy in (validation, test))
+    gain = float((test[other] - test[honest]).mean())
+    by_seed = test.max(axis=0) - np.take_along_axis(test, validation.argmax(axis=0)[None], axis=0)[0]
+    return (
+        f"Choosing on test would have picked {labels[other]}{' too' if other == honest else ''} and flattered the test "
+        f"accuracy by {gain:.4f}; choosing for each seed, by {by_seed.mean():.4f}, at most {by_seed.max():.4f} "
+        f"{cite(rows, labels[honest], labels[other])}."
+    )
+
+
+BEST_RULE = "best and worst: by mean validation accuracy, named with those that show no difference to them"
 
 
 def loss_rises(result: dict, epochs: int) -> bool:
@@ -673,7 +761,6 @@ FIT_RULE = (
     f"over-fit: train accuracy more than 0.01 above validation, or {RISE_RULE}; "
     "under-fit: train accuracy more than 0.02 below the nearest neighbour's on validation"
 )
-COMPARE_RULE = "higher or lower: Welch's 95% interval of the difference over seeds excludes 0"
 
 
 def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tuple]:
@@ -693,17 +780,29 @@ def draw_splits(ax: plt.Axes, result: dict, metric: str, epochs: int) -> list[tu
     return labels
 
 
-def draw_scores(ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None) -> None:
+def draw_scores(
+    ax: plt.Axes, results: Results, epochs: dict[str, int] | None = None, positions: Iterable[float] | None = None
+) -> None:
     """Accuracy of the three splits for each label: mean and 95% interval over seeds."""
-    positions = np.arange(len(results))
+    positions = np.arange(len(results)) if positions is None else np.array([*positions])
+    step = float(np.diff(positions).min()) if len(positions) > 1 else 1.0
     for shift, split in zip((-0.12, 0, 0.12), SPLITS, strict=True):
         values = [at(r, f"accuracy_{split}", (epochs or {}).get(label, -1)) for label, r in results.items()]
         means, halves = np.transpose([interval(v) for v in values])
         look = LOOK[split] | {"linestyle": "none"}
-        ax.errorbar(positions + shift, means, np.nan_to_num(halves), **look, label=split, capsize=3, linewidth=1.3)
+        ax.errorbar(
+            positions + shift * step, means, np.nan_to_num(halves), **look, label=split, capsize=3, linewidth=1.3
+        )
     ax.set_xticks(positions, list(results))
-    ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
+    ax.set_xlim(positions[0] - 0.5 * step, positions[-1] + 0.5 * step)
     ax.set_ylabel("accuracy (log scale of the error)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
+
+
+def ordered(labels: Iterable[str]) -> dict[str, np.ndarray]:
+    """A colour for each label, the later the darker."""
+    labels = list(labels)
+    return dict(zip(labels, colormaps["viridis"](np.linspace(0.7, 0, len(labels))), strict=True))
 
 
 def median_seed(result: dict) -> int:
@@ -940,6 +1039,11 @@ def draw_forming(atlas: Atlas, config: Config, result: dict, replica: int) -> pl
 
 
 def learning_rate(results: Results, study: Study) -> Report:
+    """How large may the learning rate be, and what happens above and below?
+
+    Varied: Adam's learning rate, constant over 50 epochs; all else is the standard net.
+    Look for: too high, the loss jumps and stays at knowing nothing; too low, it is still falling at the end.
+    """
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
     rows, verdicts, final = {}, [], {}
     for label, result in results.items():
@@ -958,31 +1062,34 @@ def learning_rate(results: Results, study: Study) -> Report:
         else:
             verdict = "has settled"
         verdicts.append(f"{label} {verdict} {cite(rows, label)}.")
-    best = min((label for label in final if np.isfinite(final[label])), key=final.get)
-    verdicts.append(f"{best} ends with the lowest validation loss, {final[best]:.3f} (median) {cite(rows, best)}.")
+    chosen = best(rows, rows)
+    verdicts += [difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
+    verdicts.append(
+        f"Chosen on validation: {named(chosen)}, test accuracy {show(rows[chosen[0]]['test', 'accuracy'])} "
+        f"{cite(rows, *chosen)}."
+    )
+    verdicts.append(flattery(rows, results))
     lost = [label for label in rows if rows[label]["train", "diverged"].any()]
-    headline = f"Of {len(rows)} learning rates, {best} ends lowest" + (
-        f" and {' and '.join(lost)} diverged" if lost else ""
+    headline = f"Best: {named(chosen)}, test accuracy {rows[chosen[0]]['test', 'accuracy'].mean():.3f}" + (
+        f"; diverged: {' and '.join(lost)}" if lost else ""
     )
 
     fig, ((ax,),) = helpers.figure(headline)
     labels = [(study.prior_loss, "class frequencies only", "0.4")]
-    ax.axhline(study.prior_loss, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
-    styles = zip(
-        colormaps["plasma"](np.linspace(0.75, 0, len(results))), ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1))), strict=True
-    )
-    for (label, result), (colour, style) in zip(results.items(), styles, strict=True):
-        curve = result["loss_validation"][:, :epochs]
-        helpers.band(ax, np.arange(1, epochs + 1), curve, color=colour, linestyle=style)
+    ax.axhline(study.prior_loss, **THIN)
+    for label, result in results.items():
+        look = helpers.rate_look(LEARNING_RATES[label].lr)
+        helpers.band(ax, np.arange(1, epochs + 1), result["loss_validation"][:, :epochs], **look)
         if np.isfinite(final[label]):
-            labels.append((final[label], label + (" (diverged)" if label in lost else ""), colour))
+            labels.append((final[label], label + (" (diverged)" if label in lost else ""), look["color"]))
     ax.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)", xlim=(0, epochs))
     plain_log_ticks(ax)
     helpers.end_labels(ax, labels)
     study.save(fig, "6.1.1_learning_rate")
     rule = (
         f"{DIVERGED_RULE}; not finished: the median validation loss fell by more than 5% in the last fifth of the "
-        "epochs; unstable: it ends more than 10% above its minimum; settled: none of these"
+        f"epochs; unstable: it ends more than 10% above its minimum; settled: none of these; {BEST_RULE}; "
+        f"{COMPARE_RULE}"
     )
     return Report(rows, headline, verdicts, rule, study.judged)
 
@@ -995,6 +1102,11 @@ def plain_log_ticks(ax: plt.Axes) -> None:
 
 
 def epochs(results: Results, study: Study) -> Report:
+    """How long does training pay, and does the standard net over-fit in the end?
+
+    Varied: nothing but the number of epochs, 1 to 100, all read off one training.
+    Look for: where the curve flattens, and whether the validation loss turns up while the training loss falls.
+    """
     (result,) = results.values()
     last = result["loss_validation"].shape[1]
     marked = [epoch for epoch in MARKED_EPOCHS if epoch <= last]
@@ -1002,56 +1114,57 @@ def epochs(results: Results, study: Study) -> Report:
     curve = np.median(result["loss_validation"], axis=0)
     verdicts = []
     for a, b in pairwise(marked):
-        share = 1 - curve[b - 1] / curve[a - 1]
-        verdicts.append(
-            f"From epoch {a} to {b} the validation loss falls by {share:.0%}, {100 * share / (b - a):.1f}% an epoch "
-            f"{cite(rows, f'epoch {a}', f'epoch {b}')}."
-        )
+        change = 100 * (curve[b - 1] / curve[a - 1] - 1) / (b - a)
+        sentence = difference(rows, f"epoch {a}", f"epoch {b}", "validation", "loss")
+        verdicts.append(f"By the median {change:+.1f}% an epoch: {sentence}")
     low = int(curve.argmin()) + 1
     over = loss_rises(result, last)
     tail = "later epochs over-fit" if over else "no over-fitting"
     verdicts.append(
         f"The median validation loss is lowest at epoch {low} of {last}: {tail} {cite(rows, f'epoch {marked[-1]}')}."
     )
-    half = curve[max(0, (last - 1) // 2)]
-    headline = f"{last} epochs are {'too many' if over else 'not too many'}: validation loss {curve[0]:.2f} after 1"
-    headline += f", {half:.2f} after {(last + 1) // 2}, {curve[-1]:.2f} after {last}"
+    before = marked[-2] if len(marked) > 1 else 1
+    word, _ = compare(at(result, "loss_validation", before), at(result, "loss_validation", last))
+    found = {"lower": "still falling", "higher": "rising"}.get(word, word)
+    headline = f"Validation loss {curve[before - 1]:.2f} after {before} epochs, {curve[-1]:.2f} after {last}: "
+    headline += "over-fits" if over else found
     fig, ((ax,),) = helpers.figure(headline)
     labels = draw_splits(ax, result, "loss", last)
+    colour = LOOK["validation"]["color"]
     for epoch in marked:
-        ax.plot(
-            epoch,
-            curve[epoch - 1],
-            "o",
-            color="white",
-            markeredgecolor=LOOK["validation"]["color"],
-            markersize=7,
-            zorder=5,
-        )
+        loss = curve[epoch - 1]
+        ax.plot(epoch, loss, "o", color="white", markeredgecolor=colour, markersize=7, zorder=5)
         ax.annotate(
-            f"epoch {epoch}\n{curve[epoch - 1]:.3f}",
-            (epoch, curve[epoch - 1]),
-            xytext=(5, 9) if epoch < last else (4, 26),
-            ha="left" if epoch < last else "right",
+            f"{loss:.2f}",
+            (epoch, min(at(result, f"loss_{split}", epoch).min() for split in SPLITS)),
+            xytext=(0, -5),
             textcoords="offset points",
-            fontsize="small",
+            ha="center" if epoch == 1 else "right",
+            va="top",
+            color=colour,
         )
     plain_log_ticks(ax)
-    ax.set_xlim(0, last * 1.04)
+    ax.set(xscale="log", xlabel="epoch (log scale)", xlim=(0.9, 1.1 * last))
+    ax.set_xticks(marked, map(str, marked))
+    ax.minorticks_off()
     helpers.end_labels(ax, labels)
     study.save(fig, "6.1.2_epochs", "Circles: median validation loss.")
-    return Report(rows, headline, verdicts, f"over-fit: {RISE_RULE}", study.judged)
+    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; over-fit: {RISE_RULE}", study.judged)
 
 
 def batch_norm(results: Results, study: Study) -> Report:
+    """Does batch normalisation help a net of six hidden layers?
+
+    Varied: `nn.BatchNorm1d` between every hidden layer and its activation, or none.
+    Look for: how many epochs earlier the loss gets as low, and whether the splits drift apart.
+    """
+    control = {CONTROL: scores(results[CONTROL])}
+    results = {label: result for label, result in results.items() if label != CONTROL}
     epochs = min(result["loss_validation"].shape[1] for result in results.values())
-    rows = {label: scores(result, epochs) for label, result in results.items()} | study.reference_rows()
+    rows = {label: scores(result, epochs) for label, result in results.items()} | control | study.reference_rows()
     without, with_it = results
-    verdicts = []
-    for metric in ("accuracy", "loss"):
-        word, gap = compare(rows[without]["test", metric], rows[with_it]["test", metric])
-        verdicts.append(f"With batch norm the test {metric} is {word} ({gap}) {cite(rows, without, with_it)}.")
-    a, b = (rows[label]["test", "accuracy"].mean() for label in results)
+    verdicts = [difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
+    a, b = (rows[label]["test", "accuracy"] for label in results)
     target = np.median(at(results[without], "loss_validation", epochs))
     first = np.median(results[with_it]["loss_validation"], axis=0) <= target
     if first.any():
@@ -1059,20 +1172,22 @@ def batch_norm(results: Results, study: Study) -> Report:
             f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
             f"has after {epochs} {cite(rows, without, with_it)}."
         )
-    headline = f"Batch norm: test accuracy {a:.3f} without, {b:.3f} with it"
+    verdicts.append(f"Control, where there is nothing to learn: {difference(rows, 'majority class', CONTROL)}")
+    headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
     fig, axes = helpers.figure(headline, 2, 2, (11, 8), sharex=True, sharey="row")
+    ends = {}  # labels, written when the scales of all are settled
     for column, (label, result) in enumerate(results.items()):
         axes[0, column].set_title(label)
-        ends = draw_splits(axes[0, column], result, "loss", epochs)
-        helpers.end_labels(axes[0, column], ends)
+        ends[label] = draw_splits(axes[0, column], result, "loss", epochs)
         draw_splits(axes[1, column], result, "accuracy", epochs)
-        references = study.draw_references(axes[1, column])
+        references = study.draw_references(axes[1, column], {CONTROL: rows[CONTROL]["test", "accuracy"].mean()})
     axes[0, 1].set_ylabel("")
     axes[1, 1].set_ylabel("")
     axes[0, 0].set_xlabel("")
     axes[0, 1].set_xlabel("")
     plain_log_ticks(axes[0, 0])
     for column, label in enumerate(results):
+        helpers.end_labels(axes[0, column], ends[label])
         finals = [
             (rows[label][s, "accuracy"].mean(), f"{s} {rows[label][s, 'accuracy'].mean():.3f}", LOOK[s]["color"])
             for s in SPLITS
@@ -1083,6 +1198,11 @@ def batch_norm(results: Results, study: Study) -> Report:
 
 
 def batch_size(results: Results, study: Study) -> Report:
+    """What does the batch size trade between accuracy, speed and a steady loss?
+
+    Varied: 1, 16, 128 and 1,024 places per update of Adam, at the same learning rate; small batches get fewer epochs.
+    Look for: small batches need fewer places but more time, and their loss jumps from batch to batch.
+    """
     # The loss that every seed of every batch size reaches: the largest of their smallest ones.
     target = max(result["check_loss"].min(axis=1).max() for result in results.values())
     rows = {}
@@ -1097,63 +1217,67 @@ def batch_size(results: Results, study: Study) -> Report:
             ("validation", "seconds_to_target"): result["check_seconds"][reached] / n,
         }
     mean = {key: {label: float(cells[key].mean()) for label, cells in rows.items()} for key in rows[label]}
-    accuracy, spread = mean["validation", "accuracy"], mean["train", "batch_loss_std"]
-    epoch_time, target_time = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
     small, large = next(iter(rows)), list(rows)[-1]
-    best, fastest = max(accuracy, key=accuracy.get), min(target_time, key=target_time.get)
-    slowest = max(target_time, key=target_time.get)
+    epoch_time, target_time = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
+    spread = mean["train", "batch_loss_std"]
+    accurate = best(rows, results)
+    fast = best(rows, results, "validation", "seconds_to_target", -1)
+    steady = best(rows, results, "train", "batch_loss_std", -1)
+    slow = max(target_time, key=target_time.get)
     verdicts = [
-        f"Accuracy: {best} has the best validation accuracy, {accuracy[best]:.4f} {cite(rows, best)}.",
+        f"Accuracy: {named(accurate)} has the best validation accuracy, "
+        f"{mean['validation', 'accuracy'][accurate[0]]:.4f} {cite(rows, *accurate)}.",
         f"Speed: an epoch of {large} takes 1/{epoch_time[small] / epoch_time[large]:.0f} of the time of one of {small} "
         f"{cite(rows, small, large)}.",
-        f"Speed: {fastest} is the first at validation loss {target:.3f}, "
-        f"{target_time[slowest] / target_time[fastest]:.1f} times sooner than {slowest} "
-        f"{cite(rows, fastest, slowest)}.",
-        f"Stability: from batch to batch the loss spreads by {spread[small]:.3f} nats at {small} and by "
-        f"{spread[large]:.3f} at {large} {cite(rows, small, large)}.",
+        f"Speed: {named(fast)} is the first at validation loss {target:.3f} {cite(rows, *fast)}.",
+        f"The last takes {target_time[slow] / target_time[fast[0]]:.1f} times as long: "
+        f"{difference(rows, fast[0], slow, 'validation', 'seconds_to_target')}",
+        f"Stability: from batch to batch the loss spreads least at {named(steady)}, by {spread[steady[0]]:.3f} nats, "
+        f"against {spread[small]:.3f} at {small} {cite(rows, small, *steady)}.",
     ]
-    wins: dict[str, list[str]] = {}
-    for label, praise in ((best, "most accurate"), (fastest, "fastest"), (min(spread, key=spread.get), "steadiest")):
-        wins.setdefault(label.capitalize(), []).append(praise)
-    headline = "; ".join(f"{label}: {' and '.join(praises)}" for label, praises in wins.items())
+    wins = (("most accurate", accurate), ("fastest", fast), ("steadiest", steady))
+    headline = "Batch size: " + "; ".join(f"{praise} {named(who)}".replace("batch size ", "") for praise, who in wins)
 
     fig, axes = helpers.figure(headline, 2, 2, (12, 8.5))
     (ax_accuracy, ax_spread), (ax_updates, ax_seconds) = axes
-    short = {label.removeprefix("batch size ") + f"\n({r['loss_train'].shape[1]})": r for label, r in results.items()}
-    draw_scores(ax_accuracy, short)
+    sizes = {label: label.removeprefix("batch size ") for label in results}
+    short = {f"{sizes[label]}\n({r['loss_train'].shape[1]})": r for label, r in results.items()}
+    positions = np.log2([float(size) for size in sizes.values()])
+    draw_scores(ax_accuracy, short, positions=positions)
     helpers.end_labels(ax_accuracy, study.draw_references(ax_accuracy), gap=0.06)
-    ax_accuracy.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    ax_accuracy.set(title="accuracy", xlabel="batch size (epochs)")
-    means, halves = np.transpose([interval(cells["train", "batch_loss_std"]) for cells in rows.values()])
-    ax_spread.errorbar(
-        range(len(rows)), means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3
-    )
-    ax_spread.set_xticks(range(len(rows)), list(short))
+    ax_accuracy.set(title="accuracy", xlabel="batch size, log scale (epochs)")
+    means, halves = np.transpose([interval(rows[label]["train", "batch_loss_std"]) for label in results])
+    ax_spread.errorbar(positions, means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3)
+    ax_spread.set_xticks(positions, list(short))
     ax_spread.set(
         yscale="log",
-        xlabel="batch size (epochs)",
+        xlim=ax_accuracy.get_xlim(),
+        xlabel="batch size, log scale (epochs)",
         ylabel="standard deviation of the loss (nats)",
         title="stability: spread from batch to batch, last epoch",
     )
     plain_log_ticks(ax_spread)
-    looks = zip(colormaps["plasma"](np.linspace(0, 0.75, len(results))), ("-", "--", "-.", ":"), strict=True)
-    for (label, result), (colour, style) in zip(results.items(), looks, strict=True):
-        n = len(result["loss_train"])
-        for ax, x in ((ax_updates, result["check_updates"]), (ax_seconds, result["check_seconds"] / n)):
-            helpers.band(ax, x, result["check_loss"], color=colour, linestyle=style, label=label)
-    for ax in (ax_updates, ax_seconds):
-        ax.axhline(target, color="0.55", linewidth=1, linestyle=(0, (1, 1)))
+    for label, colour in ordered(results).items():
+        result = results[label]
+        for ax, x in ((ax_updates, result["check_updates"]), (ax_seconds, result["check_seconds"] / len(study.seeds))):
+            line = helpers.band(ax, x, result["check_loss"], color=colour)
+            end = x[-1], line.get_ydata()[-1]
+            ax.annotate(
+                sizes[label], end, (4, 0), textcoords="offset points", va="center", color=colour, path_effects=HALO
+            )
+    for ax, text in ((ax_updates, ""), (ax_seconds, f"reached by all:\n{target:.3f}")):
+        ax.axhline(target, **THIN)
         ax.set(xscale="log", yscale="log", ylabel="validation cross-entropy (nats)")
+        ax.set_xlim(right=2 * ax.get_xlim()[1])
         plain_log_ticks(ax)
-    ax_updates.set(xlabel="updates", title="speed in updates")
-    ax_seconds.set(xlabel="seconds of training per network", title="speed in time", ylabel="")
-    helpers.end_labels(ax_seconds, [(target, f"reached by all:\n{target:.3f}", "0.4")])
-    ax_seconds.legend(loc="lower left", bbox_to_anchor=(1, 0))
+        helpers.end_labels(ax, [(target, text, "0.4")])
+    ax_updates.set(xlabel="updates", title="speed in updates, by batch size")
+    ax_seconds.set(xlabel="seconds of training per network", title="speed in time, by batch size", ylabel="")
     study.save(
         fig, "6.1.4_batch_size", "Dots: mean and 95% interval. Seconds: those of the stack over its number of networks."
     )
     rule = (
-        "best by mean validation accuracy; the target is the lowest validation loss that every seed of every batch "
+        f"{BEST_RULE}; {COMPARE_RULE}; the target is the lowest validation loss that every seed of every batch "
         "size reaches; seconds are those of the stack of all seeds divided by their number, on the machine of this run"
     )
     rows |= study.reference_rows()
@@ -1164,10 +1288,20 @@ def batch_size(results: Results, study: Study) -> Report:
 
 
 def best_model(results: Results, study: Study) -> Report:
+    """Which of seven depths and widths tells countries apart best, and what does its map of Europe look like?
+
+    Varied: hidden layers and their width; learning rate, schedule, batch size and epochs are the same for all seven.
+    Look for: the gap to the nearest neighbour, and where on the map the misclassified places lie.
+    """
     return one_of_seven(results, study, "best", "6.2.1.1")
 
 
 def worst_model(results: Results, study: Study) -> Report:
+    """Which of the seven is worst, and is that because it over-fits or because it under-fits?
+
+    Varied: hidden layers and their width, as for the best of the seven.
+    Look for: curves that lie together and stay high (under-fit) or drift apart (over-fit); straight borders on the map.
+    """
     return one_of_seven(results, study, "worst", "6.2.1.2")
 
 
@@ -1179,24 +1313,25 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     result = results[pick]
     epochs = result["loss_train"].shape[1]
     other = ranked[-2 if which == "best" else 1]
-    word, gap = compare(rows[other]["validation", "accuracy"], rows[pick]["validation", "accuracy"])
+    level = best(rows, results, sign=1 if which == "best" else -1)
     verdict = fit_verdict(result, study)
     test = rows[pick]["test", "accuracy"].mean()
     verdicts = [
         f"{pick} is the {which} by validation accuracy, {show(rows[pick]['validation', 'accuracy'])}; its test "
         f"accuracy is {show(rows[pick]['test', 'accuracy'])} {cite(rows, pick)}.",
-        f"Against the next one, {other}, its validation accuracy is {word} ({gap}) {cite(rows, other, pick)}.",
+        f"Next to it: {difference(rows, other, pick, 'validation')}",
+        f"Best to worst: {difference(rows, ranked[0], ranked[-1], 'validation')}",
+        *([flattery(rows, results)] if which == "best" else []),
         f"It {verdict} {cite(rows, pick)}.",
-        f"On test it is {100 * (study.neighbour('test') - test):.2f} points below the nearest neighbour "
-        f"{cite(rows, pick, 'nearest neighbour')}.",
+        difference(rows, "nearest neighbour", pick),
     ]
-    headline = f"The {which} of seven, (depth, width) = {pick}, {verdict.split(':')[0]}: test accuracy {test:.3f}"
+    headline = f"{which.capitalize()} of seven, (depth, width): {named(level)}, {verdict.split(':')[0]}"
+    headline += f", test accuracy {test:.3f}"
     fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
     draw_scores(left, {label: results[label] for label in ranked})
     left.axvspan(ranked.index(pick) - 0.4, ranked.index(pick) + 0.4, color="0.9", zorder=0)
     helpers.end_labels(left, study.draw_references(left))
     left.set(xlabel="(depth, width), in order of validation accuracy")
-    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handletextpad=0.1)
     ends = draw_splits(right, result, "loss", epochs)
     plain_log_ticks(right)
     helpers.end_labels(right, ends)
@@ -1221,41 +1356,66 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
             f"Numbers: test accuracy. Drawn: seed {study.seeds[replica]}, of median validation accuracy.",
             curves=False,
         )
-    return Report(
-        rows, headline, verdicts, f"{which} by mean validation accuracy; {FIT_RULE}; {COMPARE_RULE}", study.judged
-    )
+    return Report(rows, headline, verdicts, f"{BEST_RULE}; {COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 def depth(results: Results, study: Study) -> Report:
-    return against(results, study, "depth", "hidden layers of width 16", "6.2.1.3_depth")
+    """Is a deeper net a better one, at the same width?
+
+    Varied: 1, 2, 6 or 10 hidden layers of width 16.
+    Look for: whether accuracy still rises at the deep end, and whether train and validation part on the way.
+    """
+    return against(results, study, "6.2.1.3_depth", "hidden layers of width 16")
 
 
 def width(results: Results, study: Study) -> Report:
-    return against(results, study, "width", "units in each of 6 hidden layers", "6.2.1.4_width")
+    """Is a wider net a better one, at the same depth?
+
+    Varied: 8, 16, 32 or 64 units in each of 6 hidden layers.
+    Look for: whether each doubling buys less than the one before, and how much seeds differ when the net is narrow.
+    """
+    return against(results, study, "6.2.1.4_width", "units in each of 6 hidden layers")
 
 
-def against(results: Results, study: Study, what: str, axis: str, name: str) -> Report:
+def against(results: Results, study: Study, name: str, axis: str) -> Report:
+    """The report of any comparison: accuracies against what is varied, `axis`, and validation losses; best and worst.
+
+    Labels that end in a number, as "depth 6", stand on a log scale. The figure is saved as `name`.
+    """
     rows = {label: scores(result) for label, result in results.items()} | study.reference_rows()
     labels = list(results)
-    verdicts = []
-    for a, b in pairwise(labels):
-        word, gap = compare(rows[a]["validation", "accuracy"], rows[b]["validation", "accuracy"])
-        verdicts.append(f"From {a} to {b} the validation accuracy is {word} ({gap}) {cite(rows, a, b)}.")
-    for label in (labels[0], labels[-1]):
-        verdicts.append(f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}.")
-    means = {label: rows[label]["validation", "accuracy"].mean() for label in labels}
-    best = max(means, key=means.get)
-    test = {label: rows[label]["test", "accuracy"].mean() for label in labels}
-    headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[0]]:.3f} at {labels[0]}"
-    if best == labels[0]:
-        headline = f"{best} is best: test accuracy {test[best]:.3f}, against {test[labels[-1]]:.3f} at {labels[-1]}"
-    fig, ((ax,),) = helpers.figure(headline)
-    draw_scores(ax, {label.removeprefix(f"{what} "): result for label, result in results.items()})
-    helpers.end_labels(ax, study.draw_references(ax))
-    ax.set_xlabel(axis)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
-    study.save(fig, name, "Dots: mean and 95% interval.", curves=False)
-    return Report(rows, headline, verdicts, f"{COMPARE_RULE}; {FIT_RULE}", study.judged)
+    first, last = best(rows, labels), best(rows, labels, sign=-1)
+    verdicts = [difference(rows, a, b, "validation") for a, b in pairwise(labels)]
+    verdicts += [f"Best to worst: {difference(rows, last[0], first[0], 'validation')}"]
+    verdicts += [
+        f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in labels[:: len(labels) - 1]
+    ]
+    top, bottom = (f"{rows[who[0]]['test', 'accuracy'].mean():.3f}" for who in (first, last))
+    headline = f"Best: {named(first)}, test accuracy {top}; worst: {named(last)}, {bottom}"
+    if last[0] in first:
+        headline = (
+            f"{UNCLEAR.capitalize()} between best, {first[0]}, and worst, {last[0]}: test accuracy {top}, {bottom}"
+        )
+    numbers = [re.search(r"\d+$", label) for label in labels]
+    fig, ((left, right),) = helpers.figure(headline, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
+    if all(numbers):
+        ticks = {number[0]: results[label] for number, label in zip(numbers, labels, strict=True)}
+        draw_scores(left, ticks, positions=np.log2([float(number) for number in ticks]))
+        axis = f"{axis} (log scale)"
+    else:
+        draw_scores(left, results)
+    helpers.end_labels(left, study.draw_references(left))
+    left.set_xlabel(axis)
+    ends = []
+    for label, colour in ordered(labels).items():
+        curve = results[label]["loss_validation"]
+        helpers.band(right, np.arange(1, curve.shape[1] + 1), curve, color=colour)
+        ends.append((float(np.median(curve[:, -1])), label, colour))
+    right.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)")
+    plain_log_ticks(right)
+    helpers.end_labels(right, [end for end in ends if np.isfinite(end[0])])
+    study.save(fig, name, "Dots: mean and 95% interval.")
+    return Report(rows, headline, verdicts, f"{BEST_RULE}; {COMPARE_RULE}; {FIT_RULE}", study.judged)
 
 
 def flow(result: dict, epoch: int = -1) -> tuple[str, str]:
@@ -1352,18 +1512,22 @@ FLOW_NOTE = "Gradients: mean over an epoch's batches; thick lines, colours: medi
 
 
 def gradients(results: Results, study: Study) -> Report:
+    """What becomes of the gradient on its way back through 100 hidden layers?
+
+    Varied: the layer at which the gradient is measured, and the epoch; the net is the same, 100 layers of width 4.
+    Look for: from which layer down nothing arrives, and whether training changes that.
+    """
     ((label, result),) = results.items()
     rows = {label: flow_cells(result)} | study.reference_rows()
     word, facts = flow(result)
     start, first_facts = flow(result, 1)
     zero = (result["gradient"][:, -1, :-1] == 0).mean(axis=1)
-    learned, gap = compare(rows["majority class"]["test", "accuracy"], rows[label]["test", "accuracy"])
     verdicts = [
         f"After the first epoch the gradient is {start}: {first_facts} {cite(rows, label)}.",
         f"After the last epoch it is {word}: {facts} {cite(rows, label)}.",
         f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0: "
         f"behind a layer whose ReLUs are all off nothing comes back {cite(rows, label)}.",
-        f"Its test accuracy against the majority class is {learned} ({gap}) {cite(rows, label, 'majority class')}.",
+        difference(rows, "majority class", label),
     ]
     hidden = result["gradient"].shape[2] - 1
     headline = f"{hidden} hidden layers: {word} gradient, exactly 0 in {zero.mean():.0%} of the layers"
@@ -1377,29 +1541,33 @@ def gradients(results: Results, study: Study) -> Report:
 
 
 def remedy(results: Results, study: Study) -> Report:
+    """Which remedy brings the gradient through 100 layers, and does the net then learn?
+
+    Varied: initialisation, batch norm, residual connections, and pairs of them, on the same 100 layers.
+    Look for: columns of the heat map that are even from top to bottom, and accuracy above the majority class.
+    """
     rows = {label: flow_cells(result) for label, result in results.items()} | study.reference_rows()
     plain = next(iter(results))
     verdicts = []
     for label, result in results.items():
         word, facts = flow(result)
         text = f"{label}: {word}, {facts}"
-        if label != plain:
-            change, gap = compare(rows[plain]["test", "accuracy"], rows[label]["test", "accuracy"])
-            text += f"; test accuracy against {plain} is {change} ({gap})"
         lost = diverged(result, study, result["loss_train"].shape[1])
         text += f"; diverged in {lost.sum()} of {len(lost)} seeds" if lost.any() else ""
         verdicts.append(f"{text} {cite(rows, label)}.")
-    best = max(results, key=lambda label: rows[label]["validation", "accuracy"].mean())
-    test = {label: rows[label]["test", "accuracy"].mean() for label in results}
-    headline = f"Best remedy: {best}, test accuracy {test[best]:.2f} against {test[plain]:.2f} without"
-    verdicts.append(f"By validation accuracy the best is {best} {cite(rows, best)}.")
+    verdicts += [difference(rows, plain, label) for label in results if label != plain]
+    chosen = best(rows, [label for label in results if label != plain])
+    verdicts.append(f"By validation accuracy the best remedy is {named(chosen)} {cite(rows, *chosen)}.")
+    without, with_it = (rows[label]["test", "accuracy"] for label in (plain, chosen[0]))
+    word, _ = compare(without, with_it)
+    headline = f"Best remedy: {named(chosen)}; test accuracy {with_it.mean():.2f}, {without.mean():.2f} without: {word}"
 
     columns = len(results)
     fig, axes = helpers.figure(headline, 2, columns, (2.7 * columns, 7.5), sharey="row")
     decades = gradient_range(results)
     for column, (label, result) in enumerate(results.items()):
         image = draw_flow(axes[0, column], axes[1, column], result, decades)
-        axes[0, column].set_title(f"{label}\n{flow(result)[0]}, accuracy {test[label]:.2f}")
+        axes[0, column].set_title(f"{label}\n{flow(result)[0]}, accuracy {rows[label]['test', 'accuracy'].mean():.2f}")
     axes[0, 0].set_ylabel("mean absolute gradient of the weights")
     axes[1, 0].set_ylabel("hidden layer (0 is at the input)")
     draw_gradient_bar(axes[1, :], image)
@@ -1410,18 +1578,22 @@ def remedy(results: Results, study: Study) -> Report:
         ax, {label.replace(" + ", "\n+ ").replace(" init", "\ninit"): result for label, result in results.items()}
     )
     helpers.end_labels(ax, study.draw_references(ax))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.6_remedy_accuracy", "Dots: mean and 95% interval.", curves=False)
     return Report(
         rows,
         headline,
         verdicts,
-        f"{FLOW_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}; best by mean validation accuracy",
+        f"{FLOW_RULE}; {BEST_RULE}; {COMPARE_RULE}; {DIVERGED_RULE}",
         study.judged,
     )
 
 
 def implicit(results: Results, study: Study) -> Report:
+    """Does the same net do better on sines of the coordinates than on the coordinates?
+
+    Varied: the inputs, 2 raw degrees or 20 sines, sin(a x) for a = 0.1, 0.2, ..., 1.0; with and without a schedule.
+    Look for: the gap in accuracy, and borders that bend on the map on the right where those on the left are straight.
+    """
     last = {
         label: min(r["loss_train"].shape[1], results["implicit"]["loss_train"].shape[1])
         if label == "raw"
@@ -1430,23 +1602,19 @@ def implicit(results: Results, study: Study) -> Report:
     }
     rows = {label: scores(result, last[label]) for label, result in results.items()} | study.reference_rows()
     verdicts = []
-    for a, b in (("raw", "implicit"), ("raw, one-cycle", "implicit, one-cycle")):
-        word, gap = compare(rows[a]["test", "accuracy"], rows[b]["test", "accuracy"])
-        verdicts.append(f"{b} against {a}: the test accuracy is {word} ({gap}) {cite(rows, a, b)}.")
+    for pair in (("raw", "implicit"), ("raw, one-cycle", "implicit, one-cycle")):
+        verdicts.append(difference(rows, *pair))
     verdicts += [f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in list(results)[1:]]
     test = {label: rows[label]["test", "accuracy"].mean() for label in results}
-    headline = (
-        f"Same net, other inputs: {test['raw']:.3f} right from raw degrees, {test['implicit']:.3f} from their sines"
-    )
+    headline = f"Same net: test accuracy {test['raw']:.3f} from raw degrees, {test['implicit']:.3f} from their sines: "
+    headline += compare(*(rows[label]["test", "accuracy"] for label in ("raw", "implicit")))[0]
 
     fig, axes = helpers.figure(headline, 1, 3, (15, 5), width_ratios=(1, 1, 1.2))
-    for ax, label in zip(axes[0], ("raw", "implicit"), strict=False):
-        ends = draw_splits(ax, results[label], "loss", last[label])
-        helpers.end_labels(ax, ends)
+    axes[0, 1].sharey(axes[0, 0])
+    ends = [draw_splits(ax, results[x], "loss", last[x]) for ax, x in zip(axes[0], ("raw", "implicit"), strict=False)]
+    for ax, label, labels in zip(axes[0], ("raw", "implicit"), ends, strict=False):
+        helpers.end_labels(ax, labels)
         ax.set_title(f"loss, {label}")
-    low, high = zip(*(ax.get_ylim() for ax in axes[0, :2]), strict=True)
-    for ax in axes[0, :2]:
-        ax.set_ylim(min(low), max(high))
         plain_log_ticks(ax)
     draw_scores(
         axes[0, 2],
@@ -1454,7 +1622,6 @@ def implicit(results: Results, study: Study) -> Report:
         {label.replace(", ", ",\n"): epoch for label, epoch in last.items()},
     )
     helpers.end_labels(axes[0, 2], study.draw_references(axes[0, 2]))
-    axes[0, 2].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
     study.save(fig, "6.2.1.7_implicit", "Dots: mean and 95% interval.")
 
     fig, axes = study.atlas.figure(headline, 2)
@@ -1489,7 +1656,8 @@ TRAINING_CODE = (
     mlp,
     Layer,
     Tape,
-    backward_kernels,
+    Kernels,
+    kernels,
     Replicas,
     replicas,
     represent,

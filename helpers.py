@@ -996,7 +996,7 @@ def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
         return 1 - 10.0 ** -np.asarray(height, float)
 
     highest = min(ax.dataLim.y1, 1.0)
-    ticks = [0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+    ticks = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
     ax.set_yscale("function", functions=(forward, back))
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_ylim(0, 1 - max(floor, 0.7 * (1 - highest)))

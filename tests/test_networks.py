@@ -18,6 +18,9 @@ ARCHITECTURES = {
     "he": Config(depth=3, init="he"),
     "residual": Config(depth=4, residual=True),
     "residual batch norm": Config(depth=4, residual=True, batch_norm=True),
+    "tanh": Config(depth=3, activation="tanh"),
+    "he tanh batch norm": Config(depth=3, activation="tanh", init="he", batch_norm=True),
+    "leaky ReLU residual": Config(depth=4, activation="leaky_relu", residual=True),
     "rezero": Config(depth=4, residual=True, init="rezero"),
 }
 SEEDS = range(3)
@@ -153,6 +156,35 @@ def test_the_gradient_is_the_mean_over_batches_of_the_mean_absolute_weight_gradi
         F.cross_entropy(model(x), y).backward()
         expected = [m.weight.grad.abs().mean().item() for m in model.modules() if isinstance(m, torch.nn.Linear)]
         np.testing.assert_allclose(result["gradient"][seed, 0], expected, rtol=1e-4)
+
+
+def test_shuffled_labels_are_learnt_from_and_judged_by_the_true_ones(quadrants, monkeypatch):
+    seen = []
+    step = Replicas.step
+
+    def watched(stack, x, y, lr, beta1):
+        seen.append((x.clone(), y.clone()))
+        return step(stack, x, y, lr, beta1)
+
+    monkeypatch.setattr(Replicas, "step", watched)
+    config = Config(batch_size=100, epochs=2, shuffled_labels=True)
+    result = run(config, quadrants)
+    truth = {
+        tuple(point): label for point, label in zip(quadrants.x["train"].tolist(), quadrants.y["train"], strict=True)
+    }
+    given = [{}, {}]  # by epoch: {(seed, place): label}
+    for number, (x, y) in enumerate(seen):
+        for seed in SEEDS:
+            places, labels = x[seed].T.tolist(), y[seed, 0].tolist()
+            given[number // 10] |= {(seed, *place): label for place, label in zip(places, labels, strict=True)}
+    assert given[0] == given[1]  # shuffled once
+    for seed in SEEDS:
+        own = {tuple(place): label for (its, *place), label in given[0].items() if its == seed}
+        assert sorted(own.values()) == sorted(truth.values())
+        agreement = np.mean([own[place] == truth[place] for place in truth])
+        assert 0.15 < agreement < 0.35  # four countries of one size
+    assert given[0] != {key: given[0][(key[0] + 1) % 3, *key[1:]] for key in given[0]}  # each seed in its own way
+    assert (result["accuracy_test"] < 0.5).all()
 
 
 def test_a_batch_larger_than_the_data_is_the_data(quadrants):

@@ -168,6 +168,7 @@ CONFIGS = st.builds(
     Config,
     depth=st.integers(1, 4),
     width=st.integers(1, 6),
+    activation=st.sampled_from(sorted(NN_tutorial.ACTIVATIONS)),
     batch_norm=st.booleans(),
     residual=st.booleans(),
     init=st.sampled_from(["default", "he", "rezero"]),
@@ -270,18 +271,17 @@ def test_training_on_shuffled_labels_stays_at_chance():
     generator = np.random.default_rng(0)
     x = {split: generator.uniform(-1, 1, (1000, 2)).astype(np.float32) for split in SPLITS}
     y = {split: (points.sum(axis=1) > 0.5).astype(np.int64) for split, points in x.items()}  # 28% are in country 1
-    shuffled = {split: generator.permutation(labels) for split, labels in y.items()}
+    places = Places(x, y, ["south-west", "north-east"])
     share = 1 - y["validation"].mean()
     low, high = np.array(stats.binom.interval(0.999, 1000, share)) / 1000
 
-    def accuracy(labels: dict[str, np.ndarray]) -> np.ndarray:
-        config = Config(depth=2, lr=1e-2, batch_size=100, epochs=5)
-        places = Places(x, labels, ["south-west", "north-east"])
+    def accuracy(shuffled: bool) -> np.ndarray:
+        config = Config(depth=2, lr=1e-2, batch_size=100, epochs=5, shuffled_labels=shuffled)
         return NN_tutorial.train(config, places, range(4), "cpu", lambda fraction: None)["accuracy_validation"][:, -1]
 
-    by_chance = accuracy(shuffled)
+    by_chance = accuracy(True)
     assert ((low <= by_chance) & (by_chance <= high)).all()
-    assert (accuracy(y) > high).all()  # where there is something to learn, it is learnt
+    assert (accuracy(False) > high).all()  # where there is something to learn, it is learnt
 
 
 def judge(logits: np.ndarray, labels: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -374,6 +374,22 @@ def test_wilsons_interval_shrinks_with_n_and_mirrors_with_the_share(counts, time
     many_low, many_high = helpers.wilson(right / n, times * n)
     assert many_high - many_low < high - low
     assert helpers.wilson(1 - right / n, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
+def test_a_comparison_is_the_paired_t_test_and_mirrors(pairs):
+    a, b = np.transpose(pairs)
+    gaps = b - a
+    assume(np.ptp(gaps) > 1e-3 and np.ptp(b) > 1e-3)
+    word, text = NN_tutorial.compare(a, b)
+    ends = stats.ttest_rel(b, a).confidence_interval(0.95)
+    assert text == f"{gaps.mean():+.4f}, 95% interval {ends.low:+.4f} to {ends.high:+.4f}"
+    assert word == ("higher" if ends.low > 0 else "lower" if ends.high < 0 else "no difference shown")
+    mirrored = {"higher": "lower", "lower": "higher"}.get(word, word)
+    assert NN_tutorial.compare(b, a)[0] == mirrored
+    reference = a[:1]  # has no seeds
+    ends = stats.ttest_1samp(b - reference, 0).confidence_interval(0.95)
+    assert f"interval {ends.low:+.4f} to {ends.high:+.4f}" in NN_tutorial.compare(reference, b)[1]
 
 
 # ------------------------------------------------------------------ the command

@@ -1,5 +1,6 @@
 """The script as a user runs it: what it writes, what it keeps, how it stops, how it fails."""
 
+import inspect
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from kills import alive
 from matplotlib.image import imread
+from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
 import cnn
@@ -192,6 +194,29 @@ def test_list_names_all_experiments():
     assert [experiment.section for experiment in NN_tutorial.EXPERIMENTS] == SECTIONS
 
 
+@pytest.mark.parametrize("experiment", NN_tutorial.EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_every_experiment_says_what_it_asks_what_is_varied_and_what_to_look_for(experiment):
+    assert re.fullmatch(
+        r"[^\n]+(\n[^\n]+)?\?\n\nVaried: [^\n]+(\n[^\n]+)?\.\nLook for: [^\n]+(\n[^\n]+)?\.",
+        inspect.getdoc(experiment.report),
+    )
+
+
+def readme_block(start: str) -> str:
+    """The Python block of the README that starts like this."""
+    (block,) = re.findall(rf"^```python\n({start}.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return block
+
+
+@pytest.fixture
+def pasted(monkeypatch) -> str:
+    """The README's ten lines, as if they were pasted into the script."""
+    monkeypatch.setattr(NN_tutorial, "EXPERIMENTS", [*NN_tutorial.EXPERIMENTS])
+    block = readme_block("ACTIVATIONS_COMPARED")
+    exec(block, dict(vars(NN_tutorial)))
+    return block
+
+
 SCRIPTS = {
     "NN_tutorial": (NN_tutorial, None),
     "cnn": (cnn, cnn.options),
@@ -200,6 +225,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.usefixtures("pasted")
 def test_every_documented_command_parses(name):
     module, options = SCRIPTS[name]
     text = (ROOT / "README.md").read_text() + module.__doc__
@@ -222,6 +248,22 @@ def test_continuous_integration_sets_up_as_the_readme_says():
         assert all(word in ci for word in words), step
 
 
+def test_the_readmes_one_line_is_a_line_of_the_script():
+    line = readme_block("    activation")
+    assert (ROOT / "NN_tutorial.py").read_text().count(line.replace('"tanh"', '"relu"', 1)) == 1
+
+
+def test_the_readmes_ten_lines_are_an_experiment(tmp_path, pasted):
+    assert sum(bool(line) for line in pasted.splitlines()) <= 10
+    NN_tutorial.main(["activations", "--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)])
+    assert imread(tmp_path / "6.3_activations.png")[..., :3].std() > 0.01
+    table = pd.read_csv(tmp_path / "NN_tutorial.csv", dtype={"section": str})
+    assert set(table["section"]) == {"6.3"}
+    accuracy = table[(table["metric"] == "accuracy") & (table["split"] == "test")].set_index("run")["value"]
+    assert accuracy.loc[["relu", "tanh", "leaky_relu"]].groupby(level=0).nunique().eq(2).all()  # of two seeds
+    assert set(accuracy.loc["relu"]) != set(accuracy.loc["tanh"])
+
+
 # ------------------------------------------------------------------ rules, on numbers whose verdict is known
 
 
@@ -236,9 +278,45 @@ def test_compare():
     low, high = np.array([0.90, 0.91, 0.92]), np.array([0.95, 0.96, 0.97])
     assert NN_tutorial.compare(low, high)[0] == "higher"
     assert NN_tutorial.compare(high, low)[0] == "lower"
-    assert NN_tutorial.compare(low, np.array([0.85, 0.92, 0.99]))[0] == "not clearly different"
+    assert NN_tutorial.compare(low, np.array([0.85, 0.92, 0.99]))[0] == "no difference shown"
     assert NN_tutorial.compare(low, low)[0] == "the same"
     assert NN_tutorial.compare(np.array([0.5]), high)[0] == "higher"
+    assert NN_tutorial.compare(low[:1], high[:1]) == ("no difference shown", "+0.0500, no interval with one seed")
+
+
+def test_seeds_that_differ_more_than_two_runs_do_are_paired():
+    seeds = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
+    better = seeds + np.array([0.010, 0.011, 0.012, 0.011, 0.010])
+    assert NN_tutorial.compare(seeds, better)[0] == "higher"
+    assert stats.ttest_ind(better, seeds).pvalue > 0.9  # which an unpaired test can't see
+    assert NN_tutorial.compare(seeds, better[::-1])[0] == "no difference shown"  # the same values of other seeds
+
+
+def test_the_best_is_named_with_all_to_which_no_difference_is_shown():
+    values = {"a": [0.7, 0.8, 0.9], "b": [0.71, 0.79, 0.9], "c": [0.6, 0.7, 0.8]}
+    rows = {label: {("validation", "accuracy"): np.array(cells)} for label, cells in values.items()}
+    assert NN_tutorial.best(rows, "abc") == ["a", "b"]
+    assert NN_tutorial.best(rows, "abc", sign=-1) == ["c"]
+    assert NN_tutorial.named(["a", "b"]) == "a (no difference shown to b)"
+    assert NN_tutorial.named(["c"]) == "c"
+    assert NN_tutorial.named(list("abcd")) == "a (no difference shown to 3 others)"
+
+
+def test_how_much_choosing_on_test_would_flatter():
+    accuracies = {  # validation, test; of two seeds
+        "a": ([0.90, 0.90], [0.80, 0.90]),
+        "b": ([0.80, 0.92], [0.85, 0.89]),
+        "c": ([0.70, 0.70], [0.70, 0.99]),
+    }
+    rows = {
+        label: {("validation", "accuracy"): np.array(validation), ("test", "accuracy"): np.array(test)}
+        for label, (validation, test) in accuracies.items()
+    }
+    text = NN_tutorial.flattery(rows, "ab")
+    assert "picked b and flattered the test accuracy by 0.0200;" in text
+    assert "for each seed, by 0.0300, at most 0.0500 (rows 1, 2)" in text  # 0.85 for 0.80, and 0.90 for 0.89
+    assert "picked a too and flattered the test accuracy by 0.0000; " in NN_tutorial.flattery(rows, "a")
+    assert "at most 0.1000 (row" in NN_tutorial.flattery(rows, "abc")
 
 
 def study(tmp_path) -> NN_tutorial.Study:
