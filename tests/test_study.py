@@ -58,7 +58,7 @@ def test_everything_is_written(quick):
         picture = imread(path)
         assert min(picture.shape[:2]) > 600
         assert picture[..., :3].std() > 0.01  # something is drawn
-    assert len(list((out / "runs" / "NN_tutorial").glob("*.npz"))) == 26
+    assert len(list((out / "runs" / "NN_tutorial").glob("*.npz"))) == 27
 
 
 def test_the_table_is_tidy(quick):
