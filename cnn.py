@@ -869,8 +869,9 @@ def assist() -> None:
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
     while task := ranks.hear():
-        function, config = task
+        function, (config,) = task
         function(config, photos, weights, device, lambda fraction: None)
+    ranks.stop()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -891,7 +892,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.backbone, arguments.weights = choose_backbone(arguments.backbone)
     ranks.tell((given, photos.fingerprint, arguments.weights, arguments.device))
     study = run_baselines(needed, photos, arguments)
-    ranks.tell(None)
+    ranks.stop()
     examples(photos, view, arguments.out)
     reports: dict[str, Any] = {}
     lacking: dict[str, list[str]] = {}

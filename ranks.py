@@ -33,6 +33,15 @@ def start() -> None:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
 
 
+def stop() -> None:
+    """Part, when process 0 has no more work to share; the others have heard it as None."""
+    if count() > 1:
+        if rank() == 0:
+            tell(None)
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def count() -> int:
     """How many processes share the work."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -59,7 +68,7 @@ def check_device(device: str) -> None:
 
 
 def tell(message: Any) -> None:
-    """Process 0 sends a message to the others; None means that there is no more work."""
+    """Process 0 sends a message to the others."""
     if count() > 1:
         dist.broadcast_object_list([message], device=torch.device("cpu"))
 
@@ -70,23 +79,24 @@ def hear() -> Any:
     try:
         dist.broadcast_object_list(message, device=torch.device("cpu"))
     except RuntimeError:
-        sys.exit(1)  # process 0 is gone and has said why
+        sys.exit(0)  # process 0 has ended; its exit code says why
     return message[0]
 
 
 def joint(function: Callable) -> Callable:
-    """`function(config, *arguments)` of process 0, told to the others, so that all do it together.
+    """`function` for process 0 to call, so that all processes do it together.
 
-    An error ends process 0, and torchrun then the others, for these are in the middle of the same work.
+    The others hear the function and its first argument, the configuration; they have the rest. An error ends this
+    process, and torchrun then the others, for these are in the middle of the same work.
     """
     if count() == 1:
         return function
 
     @functools.wraps(function)
-    def call(config, *arguments):
-        tell((function, config))
+    def call(*arguments):
+        tell((function, arguments[:1]))
         try:
-            return function(config, *arguments)
+            return function(*arguments)
         except Exception:
             traceback.print_exc()
             sys.exit(1)
@@ -101,14 +111,13 @@ def share(things: Sequence) -> Sequence:
 
 def collect(pieces: Iterable[np.ndarray], number: int) -> np.ndarray | None:
     """What all processes made of their share of `number` things, in the order of these, as one array on process 0."""
+    if count() == 1:
+        return np.concatenate(list(pieces))
     pieces, found = iter(pieces), []
     for _ in range(0, number, count()):
-        piece, every = next(pieces, None), [None] * count()
-        if count() > 1:
-            dist.gather_object(piece, every if rank() == 0 else None)
-        else:
-            every = [piece]
-        found += [piece for piece in every if piece is not None]
+        every = [None] * count() if rank() == 0 else None
+        dist.gather_object(next(pieces, None), every)
+        found += [piece for piece in every or () if piece is not None]
     return np.concatenate(found) if rank() == 0 else None
 
 

@@ -3,6 +3,7 @@
 import http.server
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -266,10 +267,14 @@ def test_diverged_runs_count_as_undecided():
 
 
 def script(name, *options):
+    return python(ROOT / name, *options)
+
+
+def python(*command):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": ""}
     environment.pop("DISPLAY", None)
     return subprocess.run(
-        [sys.executable, ROOT / name, *map(str, options)], capture_output=True, text=True, env=environment, timeout=300
+        [sys.executable, *map(str, command)], capture_output=True, text=True, env=environment, timeout=300
     )
 
 
@@ -330,6 +335,29 @@ def test_public_layout_and_streaming_run(folder, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert set(pd.read_csv(tmp_path / "out" / "cnn.csv")["section"]) == {"7.2.5"}
+
+
+def test_two_processes_train_as_one(quick, folder, tmp_path):
+    """Under torchrun, with photos that are streamed and the runs of a single process in the same folder."""
+    out, runs = tmp_path / "out", Path("runs", "cnn")
+    shutil.copytree(quick[0], out)
+    one = {path.name for path in (quick[0] / runs).glob("fine-tune-*.npz")}
+    done = python(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, ROOT / "cnn.py", "fine-tune", "--quick",
+        "--data", folder, "--out", out, "--backbone", "efficientnet-lite0", "--memory", 0, "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 runs: 0 kept") == done.stdout.count(" runs: ") == 1
+    two = {path.name for path in (out / runs).glob("fine-tune-*.npz")} - one
+    assert len(one) == len(two) == 2
+    for first, second in zip(sorted(one), sorted(two), strict=True):
+        first, second = np.load(out / runs / first), np.load(out / runs / second)
+        np.testing.assert_allclose(second["step_loss"], first["step_loss"], rtol=1e-4)
+        assert second["cam"].shape == first["cam"].shape
+    # Adam makes much of a rounding; tests/test_ranks.py compares in float64.
+    first, second = (np.load(out / runs / min(names)) for names in (one, two))
+    for split in helpers.SPLITS:  # of learning rate 0.001
+        np.testing.assert_allclose(second[f"logits_{split}"], first[f"logits_{split}"], atol=0.03)
 
 
 def test_exit_code_of_bad_input(tmp_path):
