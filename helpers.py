@@ -425,16 +425,15 @@ class Photos:
         chosen = np.arange(len(self.y[split])) if chosen is None else np.asarray(chosen)
         if view in self.kept:
             return self.kept[view][split][chosen]
-        return np.stack([see(read_photo(self.paths[split][index].read_bytes()), view) for index in chosen])
+        return _Streamed(self.paths[split], view)[chosen]
 
-    def batches(self, view: View, split: str, order: np.ndarray, size: int, device: str = "cpu"):
-        """Yield (photos, labels) batches in the given order: (size, 3, crop, crop) uint8 and (size,) float32."""
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
+    def batches(self, view: View, split: str, parts: Sequence[np.ndarray], device: str = "cpu"):
+        """Yield (photos, labels) of each part, numbers of photos: (n, 3, crop, crop) uint8 and (n,) float32."""
         if view in self.kept:
             stream = (self.kept[view][split][part] for part in parts)
         else:
             stream = torch.utils.data.DataLoader(
-                _Streamed(self, view, split),
+                _Streamed(self.paths[split], view),
                 sampler=parts,
                 batch_size=None,
                 num_workers=2,
@@ -450,12 +449,19 @@ class Photos:
 
 
 class _Streamed(torch.utils.data.Dataset):
-    def __init__(self, photos: Photos, view: View, split: str):
-        self.source = photos, view, split
+    def __init__(self, paths: Sequence[Path], view: View):
+        self.paths, self.view = paths, view
 
     def __getitem__(self, part: np.ndarray) -> np.ndarray:
-        photos, view, split = self.source
-        return photos.pixels(view, split, part)
+        pixels = np.empty((len(part), self.view.crop, self.view.crop, 3), np.uint8)
+        for place, number in enumerate(part):
+            pixels[place] = see(read_photo(self.paths[number].read_bytes()), self.view)
+        return pixels
+
+
+def cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """An order in parts of `size`, of which the last may be smaller."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def demo_faces() -> Path:
@@ -479,14 +485,18 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
     """Read the photos of real and fake faces in `folder`; every file is decoded once, for all views.
 
     Takes train|val|test folders with a folder real and a folder fake in each, or the folders 0_real and 1_fake
-    alone, which are then split 70/10/20 by the SHA-256 of the file names. A view is kept if it fits in `memory`
-    (GiB). `most` is the largest number of photos to take per class and split. Photos that can't be read are left
-    out with one warning, or, where they are more than a tenth of a folder, raise InputError, as does all else
-    that can't be trained on.
+    alone, which are then split 70/10/20 by the SHA-256 of the file names. Views are kept in turn as far as
+    they fit in `memory` (GiB) together. `most` is the largest number of photos to take per class and split. Photos
+    that can't be read are left out with one warning, or, where they are more than a tenth of a folder, raise
+    InputError, as does all else that can't be trained on.
     """
     found = {split: {c: files[:most] for c, files in classes.items()} for split, classes in _find(folder).items()}
     total = sum(len(files) for classes in found.values() for files in classes.values())
-    fitting = [view for view in views if total * view.crop**2 * 3 <= memory * 2**30]
+    fitting, room = [], memory * 2**30
+    for view in views:
+        if (needed := total * view.crop**2 * 3) <= room:
+            fitting.append(view)
+            room -= needed
     digest = hashlib.sha256()
     photos = Photos({}, {}, "", {view: {} for view in fitting})
     left_out, digests = [], {}
@@ -505,7 +515,9 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
             photos.paths[split] = [files[number][0] for number in good]
             photos.y[split] = np.array([files[number][1] for number in good])
             for view, pixels in space.items():
-                photos.kept[view][split] = pixels[good] if problems else pixels
+                for place, number in enumerate(good if problems else ()):  # one by one, as there may be no room for two
+                    pixels[place] = pixels[number]
+                photos.kept[view][split] = pixels[: len(good)]
             digest.update(photos.y[split].tobytes())
             left_out += [f"{path.relative_to(folder)} ({reason})" for path, reason in problems.items()]
     if left_out:

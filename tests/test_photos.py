@@ -102,14 +102,35 @@ def test_streamed_photos_are_the_kept_ones(folder):
     assert not streamed.kept
     assert kept.fingerprint == streamed.fingerprint
     order = np.random.default_rng(0).permutation(40)
-    pairs = list(zip(kept.batches(VIEW, "train", order, 16), streamed.batches(VIEW, "train", order, 16), strict=True))
-    assert [len(labels) for (_, labels), _ in pairs] == [16, 16, 8]
+    parts = [*helpers.cut(order, 16), order[:0]]
+    pairs = list(zip(kept.batches(VIEW, "train", parts), streamed.batches(VIEW, "train", parts), strict=True))
+    assert [len(labels) for (_, labels), _ in pairs] == [16, 16, 8, 0]
     for (photos, labels), (photos_too, labels_too) in pairs:
         assert photos.shape[1:] == (3, 32, 32)
         assert photos.dtype == torch.uint8
         assert torch.equal(photos, photos_too)
         assert torch.equal(labels, labels_too)
     assert torch.cat([labels for (_, labels), _ in pairs]).tolist() == kept.y["train"][order].tolist()
+
+
+def test_views_are_kept_in_turn_as_far_as_they_fit_together(folder):
+    wide, narrow, deep = View(64, 64), View(32, 32), View(64, 32)
+    one = 120 * 32 * 32 * 3 / 2**30  # GiB
+    for memory, kept in ((6, [wide, narrow, deep]), (5.5, [wide, narrow]), (4.5, [wide]), (3.5, [narrow, deep])):
+        assert list(helpers.load_photos(folder, [wide, narrow, deep], memory * one).kept) == kept
+
+
+def test_a_photo_left_out_moves_the_others_up(folder, capsys):
+    whole = load(folder)
+    (folder / "train" / "real" / "002.jpg").write_bytes(b"no photo")
+    photos = load(folder)
+    assert "warning: 1 of 120 photos are left out" in capsys.readouterr().err
+    gone = [path.name for path in whole.paths["train"]].index("002.jpg")
+    for mine, theirs in (
+        (photos.kept[VIEW]["train"], whole.kept[VIEW]["train"]),
+        (photos.y["train"], whole.y["train"]),
+    ):
+        assert (mine == np.delete(theirs, gone, axis=0)).all()
 
 
 def test_fingerprint_changes_with_the_photos(folder):

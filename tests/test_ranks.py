@@ -1,0 +1,137 @@
+"""ranks.py: several processes train as one, whatever their shares, and none waits for one that is gone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import ranks
+from helpers import InputError
+
+ROOT = Path(__file__).parent.parent
+PARTS = [np.arange(7), np.arange(7, 12), np.arange(12, 14), np.arange(14, 15)]  # of the last, one process gets none
+
+
+# ---------------------------------------------------------------------------- what each process does
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3, bias=False)
+    return nn.Sequential(*layers, nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 4 * 4, 1)).double()
+
+
+def train() -> dict[str, np.ndarray]:
+    """Losses, logits, parameters and running statistics of a small network after Adam's steps on PARTS."""
+    inputs = 3 + torch.randn(15, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    targets = (torch.arange(15) % 3 > 0).double()
+    made, losses = network(), []
+    model, loss_of = ranks.parallel(made), ranks.mean(binary_cross_entropy_with_logits)
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    for part in PARTS:
+        own = ranks.share(part)
+        optimizer.zero_grad()
+        loss = loss_of(model(inputs[own]).squeeze(1), targets[own])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    made.eval()
+    with torch.inference_mode():
+        logits = ranks.collect((made(inputs[part]).numpy() for part in ranks.share(PARTS)), len(PARTS))
+    return {"losses": np.array(losses), "logits": logits} | {k: v.numpy() for k, v in made.state_dict().items()}
+
+
+def fail(number: int) -> dict[str, np.ndarray]:
+    """Process `number` raises, and the others wait for it."""
+    if ranks.rank() == number:
+        raise ValueError(f"process {number} fails")
+    return {"sum": ranks.total(torch.ones(1)).numpy()}
+
+
+def process() -> None:
+    """The program of one process; its argument is the file for what `train` returns, or the process that fails."""
+    ranks.start()
+    if ranks.rank() > 0:
+        while task := ranks.hear():
+            function, given = task
+            function(*given)
+    elif sys.argv[1].isdigit():
+        ranks.joint(fail)(int(sys.argv[1]))
+    else:
+        np.savez(sys.argv[1], **ranks.joint(train)())
+    ranks.stop()
+
+
+# ---------------------------------------------------------------------------- tests
+
+
+def torchrun(processes: int, *command) -> subprocess.CompletedProcess:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*map(str, start)], capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    done = torchrun(2, __file__, tmp_path / "two.npz")
+    assert done.returncode == 0, done.stderr
+    one, two = train(), np.load(tmp_path / "two.npz")
+    assert one.keys() == set(two)
+    assert np.abs(one["0.weight"] - network()[0].weight.detach().numpy()).max() > 0.1  # it has trained
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_an_error_in_joint_work_ends_all_processes(monkeypatch, capsys):
+    done = torchrun(2, __file__, 1)
+    assert done.returncode == 1
+    assert "ValueError: process 1 fails" in done.stderr
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "tell", lambda message: None)
+    with pytest.raises(SystemExit):  # no Exception, which would be one failed run among others
+        ranks.joint(fail)(0)
+    assert "ValueError: process 0 fails" in capsys.readouterr().err
+
+
+def test_batch_norm_is_torchs():
+    ours, theirs = ranks.BatchNorm2d(5, eps=1e-3), nn.BatchNorm2d(5, eps=1e-3)
+    for layer in (ours, theirs):
+        nn.init.uniform_(layer.weight, 0.5, 2, generator=torch.Generator().manual_seed(0))
+    for dtype, close in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
+        x = (100 + torch.randn(6, 5, 4, 3)).to(dtype)  # far from zero: a single pass would be inaccurate
+        inputs = [x.clone().requires_grad_() for _ in range(2)]
+        outputs = [layer(x) for layer, x in zip((ours, theirs), inputs, strict=True)]
+        assert outputs[0].dtype == dtype
+        torch.testing.assert_close(*outputs, rtol=close, atol=close)
+        for output in outputs:
+            output.float().pow(3).sum().backward()
+        torch.testing.assert_close(*(x.grad for x in inputs), rtol=close, atol=20 * close)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.eval()(x.float()), theirs.eval()(x.float()))
+
+
+def test_one_process_is_left_as_it_is():
+    made = network()
+    assert ranks.parallel(made) is made
+    assert ranks.joint(fail) is fail
+    assert ranks.mean(binary_cross_entropy_with_logits) is binary_cross_entropy_with_logits
+    assert ranks.share(PARTS) == PARTS
+    assert (ranks.collect(iter(PARTS), len(PARTS)) == np.arange(15)).all()
+
+
+def test_processes_need_a_device_each(monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    ranks.check_device("cpu")
+    for device in ("mps", "cuda"):
+        with pytest.raises(InputError, match=f"2 processes need .*--device {device}.*--nproc-per-node"):
+            ranks.check_device(device)
+
+
+if __name__ == "__main__":
+    process()
