@@ -1054,8 +1054,7 @@ def assist() -> None:
         photos = helpers.load_photos(*given)
     if photos.fingerprint != fingerprint:
         raise InputError("isn't the same for all processes", str(given[0]), "give all of them the same photos")
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
+    helpers.one_thread()
     while task := ranks.hear():
         function, (config,) = task
         function(config, photos, weights, device, lambda fraction: None)

@@ -26,7 +26,7 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -193,7 +193,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 def choose_device(name: str) -> str:
     """`auto` takes CUDA, then the CPU; MPS only when asked. Raises InputError for a device that is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    from torch.backends import mps  # here, as cloudpickle cannot send what mentions torch.backends.mps as such
+
+    there = {"cuda": torch.cuda.is_available(), "mps": mps.is_available(), "cpu": True}
     if name == "auto":
         return "cuda" if there["cuda"] else "cpu"
     if not there[name]:
@@ -251,16 +253,13 @@ def check_data(folder: Path, remedy: str) -> None:
         raise InputError(f"can't be read as a folder ({error.strerror})", str(folder), remedy) from None
 
 
-def warn_of_repeats(folder: Path, what: str, splits: dict[str, Sequence[Hashable]]) -> None:
-    """Warn where examples of validation or test are in an earlier split too, since that flatters their accuracy."""
-    seen = set(splits["train"])
-    repeats = total = 0
-    for split in ("validation", "test"):
-        repeats += sum(example in seen for example in splits[split])
-        total += len(splits[split])
-        seen.update(splits[split])
-    if repeats:
-        found = f"{repeats} of {total} {what} of validation and test are in an earlier split too"
+def warn_of_repeats(folder: Path, what: str, splits: dict[str, pd.DataFrame]) -> None:
+    """Warn where rows of validation or test are in an earlier split too, since that flatters their accuracy."""
+    hashes = {split: pd.util.hash_pandas_object(rows, index=False).to_numpy() for split, rows in splits.items()}
+    late = np.isin(hashes["validation"], hashes["train"])
+    late = [*late, *np.isin(hashes["test"], np.concatenate([hashes["train"], hashes["validation"]]))]
+    if any(late):
+        found = f"{sum(late)} of {len(late)} {what} of validation and test are in an earlier split too"
         print(f"warning: {found}, {folder}, remove them or distrust the accuracies", file=sys.stderr)
 
 
@@ -315,8 +314,7 @@ def load_places(folder: Path) -> Places:
                 f"{folder / split}.csv line {_line(unseen)}",
                 "add places of it to train.csv or remove its rows",
             )
-    rows = {s: list(zip(t["long"], t["lat"], t["country"], strict=True)) for s, t in tables.items()}
-    warn_of_repeats(folder, "places", rows)
+    warn_of_repeats(folder, "places", {split: t[["long", "lat", "country"]] for split, t in tables.items()})
     return Places(
         x={split: table[["long", "lat"]].to_numpy(np.float32) for split, table in tables.items()},
         y={split: table["country"].map(code).to_numpy(np.int64) for split, table in tables.items()},
@@ -523,7 +521,8 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
     if left_out:
         names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
         print(f"warning: {len(left_out)} of {total} photos are left out: {names}", file=sys.stderr)
-    warn_of_repeats(folder, "photos", {split: list(filter(None, files)) for split, files in digests.items()})
+    read = {split: [file.hex() for file in files if file] for split, files in digests.items()}
+    warn_of_repeats(folder, "photos", {split: pd.DataFrame({"digest": files}) for split, files in read.items()})
     photos.fingerprint = digest.hexdigest()
     return photos
 
@@ -839,7 +838,8 @@ def _workers_of(cluster: str, data: tuple) -> Iterator[None]:
             raise InputError("the scheduler is lost", f"--cluster {cluster}", remedy) from None
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Compute on one thread, in the same order each time."""
     from torch import backends, set_num_threads  # here, as cloudpickle cannot send what mentions torch.backends.cudnn
 
     set_num_threads(1)
@@ -870,7 +870,7 @@ def _do(
         _check_worker(versions)
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
-    _one_thread()
+    one_thread()
     if torch.cuda.device_count() > 1:  # joblib numbers its processes: each keeps to a GPU of its own
         worker = multiprocessing.current_process().name.rpartition("-")[2]
         torch.cuda.set_device(int(worker) % torch.cuda.device_count() if worker.isdecimal() else 0)

@@ -14,8 +14,11 @@ import pytest
 import test_faults
 from test_faults import runs
 
+import cnn
 import helpers
 import NN_tutorial
+import ranks
+import xg
 
 COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
 
@@ -117,6 +120,21 @@ def test_no_scheduler_is_one_line(tmp_path, capfd):
     assert line.startswith("error: no Dask scheduler answers (")
     assert helpers.run_script(lambda: NN_tutorial.main([*arguments[:-4], "--cluster", "x y", *arguments[-2:]])) == 2
     assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("function", [
+    NN_tutorial.train, NN_tutorial.fit_references, NN_tutorial.fit_forests, xg.train, cnn.train_network,
+    cnn.extract_features, helpers._do,
+])  # fmt: skip
+def test_what_runs_do_can_be_sent_whole(function):
+    for module in (NN_tutorial, xg, cnn, helpers, ranks):
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        sent = cloudpickle.loads(cloudpickle.dumps(function))
+    finally:
+        for module in (NN_tutorial, xg, cnn, helpers, ranks):
+            cloudpickle.unregister_pickle_by_value(module)
+    assert sent is not function  # by value: a worker need not have the file
 
 
 def test_workers_that_might_give_other_results_are_refused(monkeypatch):
