@@ -219,3 +219,39 @@ def test_references_on_known_data(quadrants):
     assert arrays["nearest neighbour.train"] == 1.0
     assert arrays["random forest.test"].shape == (3,)
     assert (arrays["random forest.test"] > 0.95).all()
+
+
+# ---------------------------------------------------------------------------- groups of seeds
+
+
+def sizes(count: int, rows: int = 76_812, device: str = "cpu", **changes) -> list[int]:
+    runs = NN_tutorial.plan({Config(**changes): "some"}, range(count), rows, device)["some"]
+    groups = [run.arguments[0] for run in runs]
+    assert [seed for group in groups for seed in group] == list(range(count))
+    assert len({run.name for run in runs}) == len(runs)
+    return [len(group) for group in groups]
+
+
+def test_many_seeds_train_in_groups_of_bounded_memory(monkeypatch):
+    assert sizes(12) == [5, 5, 2]
+    assert sizes(100) == [5] * 20
+    assert sizes(5, 10**7) == [4, 1]  # 24 bytes a place and seed, at most 1 GiB
+    assert sizes(5, 10**7, features="implicit") == [1] * 5
+    gpu = type("Properties", (), {"total_memory": 80 * 2**30})
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: gpu)
+    assert sizes(100, device="cuda") == [100]
+    assert sizes(100, 10**8, device="cuda") == [17] * 5 + [15]
+
+
+def test_groups_join_to_what_one_stack_gives(quadrants):
+    config = Config(epochs=2, checks=2, gradients=True, keep=(1,))
+    whole = run(config, quadrants)
+    joined = NN_tutorial.join([run(config, quadrants, seeds) for seeds in (range(2), range(2, 3))])
+    assert joined.keys() == whole.keys()
+    for name, values in whole.items():
+        assert joined[name].shape == values.shape, name
+        if "seconds" not in name:
+            np.testing.assert_allclose(joined[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
+    two = [{"seconds": np.array([1.0, 2.0]), "made_on": np.array(machine)} for machine in ("a", "b")]
+    assert NN_tutorial.join(two)["seconds"].tolist() == [2.0, 4.0]
+    assert NN_tutorial.join(two)["made_on"].tolist() == ["a", "b"]

@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
     assert {name: (out / name).read_bytes() for name in names} == before
     assert "0 to do" in script("epochs", "width", "--quick", "--out", out).stdout  # whichever experiment they were for
     assert {name: (out / name).read_bytes() for name in names} == before
+
+
+def test_redraw_trains_nothing(quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(helpers, "_do_all", None)  # what trains
+    out = tmp_path / "plots"
+    command = ["learning-rate", "width", "--quick", "--redraw", "--out", str(out)]
+    assert helpers.run_script(lambda: NN_tutorial.main(command)) == 2
+    assert capsys.readouterr().err.startswith("error: no experiment has all its finished runs, ")
+    shutil.copytree(quick[0] / "runs", out / "runs", dirs_exist_ok=True)
+    next((out / "runs" / "NN_tutorial").glob("learning-rate-lr_1-*")).unlink()
+    assert helpers.run_script(lambda: NN_tutorial.main(command)) == 0
+    assert {path.name for path in out.glob("*.png")} == {"6.2.1.4_width.png"}
+    table, full = (pd.read_csv(folder / "NN_tutorial.csv", dtype=str) for folder in (out, quick[0]))
+    assert table.equals(full[full.section == "6.2.1.4"].reset_index(drop=True))
 
 
 def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
