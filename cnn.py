@@ -296,7 +296,7 @@ def over_photos(function, photos: Photos, split: str, config: Config, device: st
     """What function(inputs) makes of all photos of a split, one row for each; shared out as ranks.collect says."""
     parts = helpers.cut(np.arange(len(photos.y[split])), config.batch_size)
     batches = photos.batches(View(config.size, config.size), split, ranks.share(parts), device)
-    return ranks.collect((torch.as_tensor(function(inputs)).cpu().numpy() for inputs, _ in batches), len(parts))
+    return ranks.collect((torch.as_tensor(function(inputs)).cpu().numpy() for inputs, _ in batches), parts)
 
 
 def extract_features(

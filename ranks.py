@@ -109,16 +109,24 @@ def share(things: Sequence) -> Sequence:
     return things[rank() :: count()]
 
 
-def collect(pieces: Iterable[np.ndarray], number: int) -> np.ndarray | None:
-    """What all processes made of their share of `number` things, in the order of these, as one array on process 0."""
+def collect(pieces: Iterable[np.ndarray], parts: Sequence[Sequence]) -> np.ndarray | None:
+    """What all processes made of their share of `parts`, rows for rows, as one array in their order on process 0."""
+    pieces, found, filled = iter(pieces), None, 0
+    for _ in range(0, len(parts), count()):
+        for piece in _gather(next(pieces, None)):
+            if found is None:  # filled as pieces come, as both may be large
+                found = np.empty((sum(map(len, parts)), *piece.shape[1:]), piece.dtype)
+            found[filled : filled + len(piece)] = piece
+            filled += len(piece)
+    return found
+
+
+def _gather(piece: np.ndarray | None) -> list[np.ndarray]:
     if count() == 1:
-        return np.concatenate(list(pieces))
-    pieces, found = iter(pieces), []
-    for _ in range(0, number, count()):
-        every = [None] * count() if rank() == 0 else None
-        dist.gather_object(next(pieces, None), every)
-        found += [piece for piece in every or () if piece is not None]
-    return np.concatenate(found) if rank() == 0 else None
+        return [piece]
+    every = [None] * count() if rank() == 0 else None
+    dist.gather_object(piece, every)
+    return [piece for piece in every or () if piece is not None]
 
 
 # ---------------------------------------------------------------------------- training together

@@ -43,7 +43,7 @@ def train() -> dict[str, np.ndarray]:
         losses.append(loss.item())
     made.eval()
     with torch.inference_mode():
-        logits = ranks.collect((made(inputs[part]).numpy() for part in ranks.share(PARTS)), len(PARTS))
+        logits = ranks.collect((made(inputs[part]).numpy() for part in ranks.share(PARTS)), PARTS)
     return {"losses": np.array(losses), "logits": logits} | {k: v.numpy() for k, v in made.state_dict().items()}
 
 
@@ -121,7 +121,7 @@ def test_one_process_is_left_as_it_is():
     assert ranks.joint(fail) is fail
     assert ranks.mean(binary_cross_entropy_with_logits) is binary_cross_entropy_with_logits
     assert ranks.share(PARTS) == PARTS
-    assert (ranks.collect(iter(PARTS), len(PARTS)) == np.arange(15)).all()
+    assert (ranks.collect(iter(PARTS), PARTS) == np.arange(15)).all()
 
 
 def test_processes_need_a_device_each(monkeypatch):
