@@ -1071,7 +1071,7 @@ def learning_rate(results: Results, study: Study) -> Report:
     verdicts.append(flattery(rows, results))
     lost = [label for label in rows if rows[label]["train", "diverged"].any()]
     headline = f"Best: {named(chosen)}, test accuracy {rows[chosen[0]]['test', 'accuracy'].mean():.3f}" + (
-        f"; diverged: {' and '.join(lost)}" if lost else ""
+        f"; {' and '.join(lost)} diverged" if lost else ""
     )
 
     fig, ((ax,),) = helpers.figure(headline)
@@ -1501,7 +1501,7 @@ def draw_flow(top: plt.Axes, bottom: plt.Axes, result: dict, decades: tuple[floa
 
 def draw_gradient_bar(axes: np.ndarray | plt.Axes, image) -> None:
     """The colour bar of heat maps of gradients, and what an exact 0 looks like."""
-    bar = image.figure.colorbar(image, ax=axes, extend="both", label="mean absolute gradient of the weights")
+    bar = image.figure.colorbar(image, ax=axes, extend="both", label="mean absolute gradient")
     bar.set_ticks(10.0 ** np.arange(-9, 10, 3))
     bar.minorticks_off()
     handles = [Patch(**EXACT_ZERO, label="exactly 0")]
