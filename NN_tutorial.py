@@ -41,9 +41,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+import engine
 import gallery
 import helpers
-from helpers import LOOK, SPLITS, Experiment, Places, Report, Run, interval, show
+from engine import Run
+from helpers import LOOK, SPLITS, Experiment, Places, Report, interval, show
 
 # ---------------------------------------------------------------------------- configurations
 
@@ -1725,7 +1727,7 @@ def main(argv: list[str] | None = None) -> None:
     needed = {shrink(config) for experiment in arguments.experiments for config in experiment.configs.values()}
     needed = {config: name for config, name in names.items() if config in needed}
     runs = plan(needed, seeds, len(places.y["train"]), arguments.device)
-    finished = helpers.finish_runs(
+    finished = engine.finish_runs(
         [run for group in runs.values() for run in group],
         (places,),
         {"data": places.fingerprint()},

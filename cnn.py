@@ -47,11 +47,15 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models import ResNet18_Weights, resnet18
 
+import engine
+import faces
 import gallery
 import helpers
 import ranks
 import xg
-from helpers import SPLITS, Experiment, InputError, Photos, Report, Run, View
+from engine import Run
+from faces import Photos, View
+from helpers import SPLITS, Experiment, InputError, Report
 
 NAMES = {"resnet18": "ResNet-18", "efficientnet-lite0": "EfficientNet-Lite0"}
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
@@ -273,7 +277,7 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
     single = count % config.batch_size == 1  # which batch norm does not take
     start, losses = time.perf_counter(), []
     for epoch in range(config.epochs):
-        parts = helpers.cut(order.permutation(count)[: count - single], config.batch_size)
+        parts = faces.cut(order.permutation(count)[: count - single], config.batch_size)
         batches = photos.batches(view, "train", [ranks.share(part) for part in parts], device)
         steps = _counted(batches, len(parts), epoch, config.epochs, progress)
         losses.append(train_epoch(model, steps, optimizer, ranks.mean(binary_cross_entropy_with_logits)))
@@ -294,7 +298,7 @@ def _counted(batches, steps: int, epoch: int, epochs: int, progress):
 
 def over_photos(function, photos: Photos, split: str, config: Config, device: str) -> np.ndarray:
     """What function(inputs) makes of all photos of a split, one row for each; shared out as ranks.collect says."""
-    parts = helpers.cut(np.arange(len(photos.y[split])), config.batch_size)
+    parts = faces.cut(np.arange(len(photos.y[split])), config.batch_size)
     batches = photos.batches(View(config.size, config.size), split, ranks.share(parts), device)
     return ranks.collect((torch.as_tensor(function(inputs)).cpu().numpy() for inputs, _ in batches), parts)
 
@@ -461,12 +465,12 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         networks.append(Run(f"features-{backbone}", ranks.joint(extract_features), frozen, 0.3, NETWORK_CODE))
     given = (photos, arguments.weights, device)
     how = arguments.jobs if ranks.count() == 1 else 1, arguments.fresh, arguments.redraw, arguments.cluster
-    finished = helpers.finish_runs(networks, given, context, folder, *how)
+    finished = engine.finish_runs(networks, given, context, folder, *how)
     features = finished.get(f"features-{backbone}")
     # The probes take far less than a second each: one process saves the start of others.
     if features:
         probes = flat(probes=True)
-        finished |= helpers.finish_runs(probes, (features, photos.y), context, folder, 1, redraw=arguments.redraw)
+        finished |= engine.finish_runs(probes, (features, photos.y), context, folder, 1, redraw=arguments.redraw)
     results: Results = {}
     failed = {}
     if "XGBoost" in names:
@@ -486,7 +490,7 @@ def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Name
         which = {"chosen": [int(number) for number in chosen], "head": hashlib.sha256(head["weight"]).hexdigest()}
         config = replace(plan[baseline][label][0].config, precision="fp32")
         run = Run(f"cam-{baseline}-{backbone}", probe_cam, config, 1.0, NETWORK_CODE)
-        maps = helpers.finish_runs([run], (*given, head, chosen), context | which, folder, 1)
+        maps = engine.finish_runs([run], (*given, head, chosen), context | which, folder, 1)
         return maps[run.name]["cam"] if maps else None
 
     view = View(size, size)
@@ -1051,10 +1055,10 @@ def assist() -> None:
     """What the processes other than the first do: load the same photos, then join in its runs until it has no more."""
     given, fingerprint, weights, device = ranks.hear()
     with contextlib.redirect_stderr(io.StringIO()):  # the first one has shown the warnings
-        photos = helpers.load_photos(*given)
+        photos = faces.load_photos(*given)
     if photos.fingerprint != fingerprint:
         raise InputError("isn't the same for all processes", str(given[0]), "give all of them the same photos")
-    helpers.one_thread()
+    engine.one_thread()
     while task := ranks.hear():
         function, (config,) = task
         function(config, photos, weights, device, lambda fraction: None)
@@ -1069,13 +1073,13 @@ def main(argv: list[str] | None = None) -> None:
     ranks.check_device(arguments.device)
     gallery.check_out(arguments.out, "cnn")
     arguments.size = arguments.size or (64 if arguments.quick else 224 if arguments.data else DEMO_SIZE)
-    folder = arguments.data or helpers.demo_faces()
+    folder = arguments.data or faces.demo_faces()
     view = View(arguments.size, arguments.size)
     most = xg.QUICK_PHOTOS if arguments.quick else None
     needed = list(dict.fromkeys(name for experiment in arguments.experiments for name in experiment.configs))
     views = [view, xg.VIEW] if "XGBoost" in needed else [view]
     given = folder, views, arguments.memory / ranks.count_here(), most
-    photos = helpers.load_photos(*given)
+    photos = faces.load_photos(*given)
     arguments.backbone, arguments.weights = choose_backbone(arguments.backbone)
     ranks.tell((given, photos.fingerprint, arguments.weights, arguments.device))
     study = run_baselines(needed, photos, arguments)

@@ -98,7 +98,7 @@ def save_reports(
         kept = kept[~kept["section"].isin([*reports, *lacking])]
         table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
-        helpers._replace(path, table.to_csv(index=False, lineterminator="\n").encode())
+        helpers.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
     with FileLock(out / "runs" / f"{PAGE}.lock"):  # another script may write its sections at the same time
         sections = _read_page(out / PAGE)
@@ -111,7 +111,7 @@ def save_reports(
             else:  # left out by --redraw
                 continue
             sections[section] = f"{section} {experiment.name}\n\n{text}"
-        helpers._replace(out / PAGE, _gallery(sections).encode())
+        helpers.write_whole(out / PAGE, _gallery(sections).encode())
     print(f"\nGallery: {out / PAGE}; all numbers: {script}.csv beside it.")
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")

@@ -28,11 +28,15 @@ import xgboost
 from scipy import special, stats
 from sklearn import metrics
 
+import engine
+import faces
 import gallery
 import helpers
-from helpers import SPLITS, Experiment, Photos, Report, Run
+from engine import Run
+from faces import Photos
+from helpers import SPLITS, Experiment, Report
 
-VIEW = helpers.View(side=224, crop=64)
+VIEW = faces.View(side=224, crop=64)
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 QUICK_RATES = (1e-3, 1e-1)
 QUICK_PHOTOS = 16  # per class and split
@@ -82,7 +86,7 @@ class Pages(xgboost.DataIter):
         self.photos, self.split, self.batch, self.batches = photos, split, batch, batches
 
     def reset(self) -> None:
-        parts = helpers.cut(np.arange(len(self.photos.y[self.split])), self.batch)
+        parts = faces.cut(np.arange(len(self.photos.y[self.split])), self.batch)
         self.stream = self.photos.batches(VIEW, self.split, parts)
 
     def next(self, input_data: Callable) -> bool:
@@ -152,7 +156,7 @@ def finish(photos: Photos, arguments: argparse.Namespace) -> tuple[dict[str, dic
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     folder = arguments.out / "runs" / "xg"
     how = arguments.jobs, arguments.fresh, arguments.redraw, arguments.cluster
-    finished = helpers.finish_runs(runs, (photos,), context, folder, *how)
+    finished = engine.finish_runs(runs, (photos,), context, folder, *how)
     names = dict(zip(configs, (run.name for run in runs), strict=True))
     done = {label: finished[name] for label, name in names.items() if name in finished}
     return done, [label for label in names if label not in done]
@@ -444,8 +448,8 @@ gibibytes.__name__ = "number"  # argparse puts it into its message
 def main(argv: list[str] | None = None) -> None:
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, photo_options)
     gallery.check_out(arguments.out, "xg")
-    folder = arguments.data or helpers.demo_faces()
-    photos = helpers.load_photos(folder, [VIEW], arguments.memory, QUICK_PHOTOS if arguments.quick else None)
+    folder = arguments.data or faces.demo_faces()
+    photos = faces.load_photos(folder, [VIEW], arguments.memory, QUICK_PHOTOS if arguments.quick else None)
     results, failed = finish(photos, arguments)
     reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
     for found in reports.values():

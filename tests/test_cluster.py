@@ -15,11 +15,14 @@ import test_faults
 from test_faults import runs
 
 import cnn
+import engine
+import faces
 import helpers
 import NN_tutorial
 import ranks
 import xg
 
+MODULES = NN_tutorial, xg, cnn, helpers, engine, faces, ranks
 COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
 
 
@@ -103,7 +106,7 @@ def test_a_run_that_kills_its_workers_does_not_stop_the_others(tmp_path, capfd):
     cloudpickle.register_pickle_by_value(test_faults)
     cluster = Cluster(tmp_path, "--nanny")  # which starts a killed worker again
     try:
-        finished = helpers.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 1, cluster=cluster.address)
+        finished = engine.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 1, cluster=cluster.address)
     finally:
         cluster.stop()
     assert set(finished) == {f"good{i}" for i in range(4)}
@@ -124,15 +127,15 @@ def test_no_scheduler_is_one_line(tmp_path, capfd):
 
 @pytest.mark.parametrize("function", [
     NN_tutorial.train, NN_tutorial.fit_references, NN_tutorial.fit_forests, xg.train, cnn.train_network,
-    cnn.extract_features, helpers._do,
+    cnn.extract_features, engine._do,
 ])  # fmt: skip
 def test_what_runs_do_can_be_sent_whole(function):
-    for module in (NN_tutorial, xg, cnn, helpers, ranks):
+    for module in MODULES:
         cloudpickle.register_pickle_by_value(module)
     try:
         sent = cloudpickle.loads(cloudpickle.dumps(function))
     finally:
-        for module in (NN_tutorial, xg, cnn, helpers, ranks):
+        for module in MODULES:
             cloudpickle.unregister_pickle_by_value(module)
     assert sent is not function  # by value: a worker need not have the file
 
@@ -145,12 +148,12 @@ def test_workers_that_might_give_other_results_are_refused(monkeypatch):
             nthreads = 1
 
     monkeypatch.setattr("distributed.get_worker", Worker)
-    helpers._check_worker(helpers._versions())
+    engine._check_worker(engine._versions())
     with pytest.raises(helpers.InputError, match=r"it has .*torch .*install .*torch 1\.0"):
-        helpers._check_worker({**helpers._versions(), "torch": "1.0"})
+        engine._check_worker({**engine._versions(), "torch": "1.0"})
     Worker.state.nthreads = 4
     with pytest.raises(helpers.InputError, match="several threads"):
-        helpers._check_worker(helpers._versions())
+        engine._check_worker(engine._versions())
 
 
 def test_each_process_keeps_to_a_gpu_of_its_own(monkeypatch, tmp_path):
@@ -159,7 +162,7 @@ def test_each_process_keeps_to_a_gpu_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.cuda.set_device", taken.append)
     for name in ("MainProcess", "LokyProcess-1", "LokyProcess-2", "LokyProcess-3"):
         monkeypatch.setattr("multiprocessing.current_process", lambda name=name: type("P", (), {"name": name}))
-        _, arrays, problem, _ = helpers._do(runs()[0], 0, tmp_path / "none", None, None)
+        _, arrays, problem, _ = engine._do(runs()[0], 0, tmp_path / "none", None, None)
         assert (int(arrays["done"]), problem) == (1, "")
     assert taken == [0, 1, 0, 1]
 
@@ -173,5 +176,5 @@ def test_auto_never_takes_mps(monkeypatch):
 
 
 def test_what_a_machine_is_called():
-    assert f"torch {__import__('torch').__version__}" in helpers.machine()
-    assert np.array(helpers.machine()).dtype.kind == "U"  # kept without pickle
+    assert f"torch {__import__('torch').__version__}" in engine.machine()
+    assert np.array(engine.machine()).dtype.kind == "U"  # kept without pickle

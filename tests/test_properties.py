@@ -19,6 +19,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.metrics import accuracy_score
 
+import faces
 import helpers
 import NN_tutorial
 from helpers import SPLITS, Places
@@ -135,7 +136,7 @@ def test_a_split_of_photos_is_disjoint_complete_of_the_right_size_and_the_same_i
             for path in files:
                 path.touch()
             patch.setattr(Path, "rglob", in_any_order)
-            split = helpers._find(Path(folder))
+            split = faces._find(Path(folder))
             found.append([(s, c, str(p.relative_to(folder))) for s in SPLITS for c in split[s] for p in split[s][c]])
 
     assert found[0] == found[1]
@@ -158,7 +159,7 @@ def test_a_photo_whose_name_is_not_utf_8_is_found(tmp_path):
         (tmp_path / "1_fake" / os.fsdecode(b"caf\xe9.jpg")).touch()  # as an archive made under Latin-1 unpacks
     except (OSError, UnicodeError):
         pytest.skip("this file system takes UTF-8 only")
-    assert sum(len(files["fake"]) for files in helpers._find(tmp_path).values()) == 11
+    assert sum(len(files["fake"]) for files in faces._find(tmp_path).values()) == 11
 
 
 # ------------------------------------------------------------------ networks

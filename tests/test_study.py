@@ -20,6 +20,7 @@ from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
 import cnn
+import engine
 import helpers
 import NN_tutorial
 import xg
@@ -116,7 +117,7 @@ def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
 
 
 def test_redraw_trains_nothing(quick, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(helpers, "_do_all", None)  # what trains
+    monkeypatch.setattr(engine, "_do_all", None)  # what trains
     out = tmp_path / "plots"
     command = ["learning-rate", "width", "--quick", "--redraw", "--out", str(out)]
     assert helpers.run_script(lambda: NN_tutorial.main(command)) == 2
