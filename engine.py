@@ -30,6 +30,8 @@ from tqdm import tqdm
 
 from helpers import InputError, write_whole
 
+DIES = "its process dies, perhaps for lack of memory: fewer processes on a machine may help"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -117,11 +119,13 @@ def _do_all(
     """{name: what is wrong} of the runs that can't be done; the others are kept.
 
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
-    tried again at the end, one at a time, and the others go on in a new pool. (Dask does both by itself.)
+    tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
+    that were waiting for workers that died, too.
     """
     fractions = np.memmap(board, dtype=float, mode="r+")
     parent = os.getpid() if jobs > 1 and not cluster else None
     problems: dict[str, str] = {}
+    left, alone = list(range(len(runs))), []
 
     def do(numbers: list[int]) -> None:
         processes = jobs if jobs == 1 else max(2, min(jobs, len(numbers)))  # joblib would do one job in this process
@@ -133,17 +137,18 @@ def _do_all(
             with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
                 for n, arrays, problem, trace in outcomes:
                     name = runs[n].name
+                    fractions[n] = 1.0 if arrays else 0.0
                     if arrays:
                         _keep(paths[name], arrays)
-                    elif trace:
+                    elif problem == DIES and len(numbers) > 1:
+                        alone.append(n)
+                    else:
+                        problems[name] = problem
+                    if trace:
                         report = paths[name].with_name(f"{name}.error.txt")
                         write_whole(report, trace.encode())
-                        problem = f"{problem}; see {report}"
-                    fractions[n] = 1.0 if arrays else 0.0
-                    if problem:
-                        problems[name] = problem
+                        problems[name] += f"; see {report}"
 
-    left, alone = list(range(len(runs))), []
     while left:
         try:
             do(left)
@@ -161,7 +166,7 @@ def _do_all(
             do([n])
         except BrokenProcessPool:
             fractions[n] = 0
-            problems[runs[n].name] = "its process dies, perhaps for lack of memory: fewer --jobs may help"
+            problems[runs[n].name] = DIES
     return problems
 
 
@@ -209,8 +214,7 @@ def _workers_of(cluster: str, data: tuple) -> Iterator[None]:
 
             def end(future):
                 if error := future.exception():
-                    dies = "its worker dies, perhaps for lack of memory, each time"
-                    why = dies if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"[:200]
+                    why = DIES if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"[:200]
                     callback([(number, {}, why, "")])
 
             future = super().submit(func, callback)
@@ -218,26 +222,32 @@ def _workers_of(cluster: str, data: tuple) -> Iterator[None]:
             return future
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # one line will say it
-    folder = Path(__file__).parent
-    for module in list(sys.modules.values()):
-        if folder == Path(getattr(module, "__file__", None) or "/").parent and module.__name__ != "__main__":
-            cloudpickle.register_pickle_by_value(module)
+    where = f"--cluster {cluster}"
     try:
         client = Client(cluster, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
         remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
-        raise InputError(f"no Dask scheduler answers ({error})", f"--cluster {cluster}", remedy) from None
+        raise InputError(f"no Dask scheduler answers ({error})", where, remedy) from None
+    folder = Path(__file__).parent
+    ours = [m for m in sys.modules.values() if folder == Path(getattr(m, "__file__", None) or "/").parent]
+    ours = [module for module in ours if module.__name__ != "__main__"]  # which is sent whole in any case
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
     with client:
         try:
             client.wait_for_workers(1, timeout=30)
-            with joblib.parallel_config(Backend(client=client, scatter=list(data))):
-                yield
         except TimeoutError:
             remedy = f"start some with `dask worker {cluster} --nthreads 1`"
-            raise InputError("the scheduler has no workers", f"--cluster {cluster}", remedy) from None
+            raise InputError("the scheduler has no workers", where, remedy) from None
+        try:
+            with joblib.parallel_config(Backend(client=client, scatter=list(data))):
+                yield
         except (FutureCancelledError, CommClosedError):
             remedy = "finished runs are kept, the same command goes on from here"
-            raise InputError("the scheduler is lost", f"--cluster {cluster}", remedy) from None
+            raise InputError("the scheduler is lost", where, remedy) from None
+        finally:
+            for module in ours:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 def one_thread() -> None:
