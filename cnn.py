@@ -1070,7 +1070,7 @@ def main(argv: list[str] | None = None) -> None:
     if ranks.rank() > 0:
         return assist()
     arguments = helpers.parse_arguments(__doc__, EXPERIMENTS, argv, options)
-    ranks.check_device(arguments.device)
+    ranks.check(arguments.device, arguments.cluster)
     gallery.check_out(arguments.out, "cnn")
     arguments.size = arguments.size or (64 if arguments.quick else 224 if arguments.data else DEMO_SIZE)
     folder = arguments.data or faces.demo_faces()

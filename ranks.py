@@ -57,11 +57,17 @@ def count_here() -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if count() > 1 else 1
 
 
-def check_device(device: str) -> None:
-    """Raises InputError for a device that several processes can't share the work on."""
-    if count() > 1 and (device == "mps" or (device == "cuda" and count_here() > torch.cuda.device_count())):
+def check(device: str, cluster: str | None) -> None:
+    """Raises InputError for options that several processes can't work with."""
+    if count() == 1:
+        return
+    if device == "mps" or (device == "cuda" and count_here() > torch.cuda.device_count()):
         what = f"{count_here()} processes need as many CUDA GPUs, or the CPU"
         raise InputError(what, f"--device {device}", "use --device cpu or a smaller --nproc-per-node")
+    if cluster:
+        raise InputError(
+            "several processes train together on no cluster", f"--cluster {cluster}", "start one with python"
+        )
 
 
 # ---------------------------------------------------------------------------- who does what

@@ -13,13 +13,12 @@ in plots/runs/xg.
 """
 
 import argparse
-import functools
 import importlib.metadata
 import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,39 +73,60 @@ def table(photos: Photos, split: str) -> np.ndarray:
     return (pixels[split][..., :1] if grey else pixels[split]).reshape(len(pixels[split]), -1)
 
 
-class Pages(xgboost.DataIter):
-    """The pixels of a split, read from the photo files page by page each time XGBoost asks for them.
+def batches(photos: Photos, split: str, size: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pixels, (size, 3 * 64 * 64) uint8, and labels of a split, without more than a few batches in memory."""
+    for pixels, labels in photos.batches(VIEW, split, faces.cut(np.arange(len(photos.y[split])), size)):
+        yield pixels.permute(0, 2, 3, 1).reshape(len(labels), -1).numpy(), labels.numpy()
 
-    XGBoost keeps each page's quantiles in a file beside `cache`, so that neither has to fit in memory. A page adds
-    25 MB to them, whatever its size.
+
+class Pages(xgboost.DataIter):
+    """A split in pages of some batches, read from the photo files each time XGBoost asks for them.
+
+    XGBoost keeps the pages' quantiles in a file beside `cache`, 25 MB for each page and a byte for each pixel.
     """
 
-    def __init__(self, photos: Photos, split: str, cache: Path, batch: int = 256, batches: int = 16):
+    def __init__(self, photos: Photos, split: str, cache: Path, size: int = 256, batches: int = 16):
         super().__init__(cache_prefix=str(cache))
-        self.photos, self.split, self.batch, self.batches = photos, split, batch, batches
+        self.source, self.batches = (photos, split, size), batches
 
     def reset(self) -> None:
-        parts = faces.cut(np.arange(len(self.photos.y[self.split])), self.batch)
-        self.stream = self.photos.batches(VIEW, self.split, parts)
+        self.stream = batches(*self.source)
 
     def next(self, input_data: Callable) -> bool:
         page = list(itertools.islice(self.stream, self.batches))
         if page:
-            pixels = np.concatenate([photos.permute(0, 2, 3, 1).numpy() for photos, _ in page])
-            input_data(data=pixels.reshape(len(pixels), -1), label=np.concatenate([labels for _, labels in page]))
+            pixels, labels = (np.concatenate(parts) for parts in zip(*page, strict=True))
+            input_data(data=pixels, label=labels)
         return bool(page)
+
+
+def values(tables: Iterable[np.ndarray]) -> np.ndarray:
+    """What values the columns of some uint8 tables have, (256, columns): in row v the largest up to v, or the smallest.
+
+    These are all that XGBoost needs for its quantiles, at most 256 a column. Searching for them among many photos it
+    would take some 300 kB a column, 4 GB in all.
+    """
+    found = None
+    for table in tables:
+        if found is None:
+            found = np.zeros((table.shape[1], 256), bool)
+        found[np.arange(len(found)), table] = True
+    largest = np.maximum.accumulate(np.where(found, np.arange(256), -1), axis=1)
+    return np.where(largest < 0, found.argmax(axis=1)[:, None], largest).astype(np.uint8).T
 
 
 def matrices(photos: Photos, cache: Path) -> dict[str, xgboost.DMatrix]:
     """XGBoost's quantiles of the pixels of each split, in memory if the photos are and in the folder `cache` if not."""
     if VIEW in photos.kept:
-        make = functools.partial(xgboost.QuantileDMatrix, nthread=1)
+        make = xgboost.QuantileDMatrix
         sources = {split: {"data": table(photos, split), "label": photos.y[split]} for split in SPLITS}
+        known = values(faces.cut(sources["train"]["data"], 256))
     else:
-        make = functools.partial(xgboost.ExtMemQuantileDMatrix, nthread=1)
+        make = xgboost.ExtMemQuantileDMatrix
         sources = {split: {"data": Pages(photos, split, cache / split)} for split in SPLITS}
-    train = make(**sources["train"])
-    return {split: train if split == "train" else make(**sources[split], ref=train) for split in SPLITS}
+        known = values(pixels for pixels, _ in batches(photos, "train"))
+    train = make(**sources["train"], ref=xgboost.QuantileDMatrix(known, nthread=1), nthread=1)
+    return {split: train if split == "train" else make(**sources[split], ref=train, nthread=1) for split in SPLITS}
 
 
 def train(config: Config, photos: Photos, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
@@ -151,7 +171,7 @@ def finish(photos: Photos, arguments: argparse.Namespace) -> tuple[dict[str, dic
     if arguments.quick:
         rates = (None, *QUICK_RATES)
         configs = {k: replace(c, rounds=5) for k, c in CONFIGS.items() if c.learning_rate in rates}
-    code = (table, Pages, matrices, boost)
+    code = (table, batches, Pages, values, matrices, boost)
     runs = [Run(label.replace(" ", "-"), train, config, 1.0, code) for label, config in configs.items()]
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     folder = arguments.out / "runs" / "xg"

@@ -221,6 +221,17 @@ def test_xgboost_does_the_same_with_photos_that_do_not_fit_in_memory(folder, pho
         np.testing.assert_allclose(read[name], kept[name], rtol=1e-5, atol=1e-6, err_msg=name)
     assert not list(tmp_path.iterdir())  # nothing is left of the cache
     assert not recwarn.list
+    plain = xgboost.XGBClassifier(n_estimators=10, n_jobs=1).fit(xg.table(photos, "train"), photos.y["train"])
+    for split in helpers.SPLITS:
+        margins = plain.predict(xg.table(photos, split), output_margin=True)
+        np.testing.assert_allclose(kept[f"logits_{split}"], margins, rtol=1e-5, atol=1e-6)
+
+
+def test_values_of_columns_are_all_that_occur():
+    tables = np.array([[3, 0], [7, 255]], np.uint8), np.array([[3, 128]], np.uint8)
+    known = xg.values(tables)
+    assert known.shape == (256, 2)
+    assert [np.unique(column).tolist() for column in known.T] == [[3, 7], [0, 128, 255]]
 
 
 def test_xgboost_reports_the_loss_of_its_logits(photos):

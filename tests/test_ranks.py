@@ -124,13 +124,16 @@ def test_one_process_is_left_as_it_is():
     assert (ranks.collect(iter(PARTS), PARTS) == np.arange(15)).all()
 
 
-def test_processes_need_a_device_each(monkeypatch):
+def test_options_that_several_processes_cannot_work_with(monkeypatch):
+    ranks.check("mps", "tcp://somewhere")  # one process can
     monkeypatch.setattr(ranks, "count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    ranks.check_device("cpu")
+    ranks.check("cpu", None)
     for device in ("mps", "cuda"):
         with pytest.raises(InputError, match=f"2 processes need .*--device {device}.*--nproc-per-node"):
-            ranks.check_device(device)
+            ranks.check(device, None)
+    with pytest.raises(InputError, match="--cluster tcp://somewhere"):
+        ranks.check("cpu", "tcp://somewhere")
 
 
 if __name__ == "__main__":
