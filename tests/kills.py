@@ -64,9 +64,9 @@ def alive(group: int) -> list[str]:
     return [line for line in listed.splitlines() if not line.lstrip().startswith("Z")]
 
 
-def kill_once(script: str, out: Path, after: float) -> str:
+def kill_once(script: str, out: Path, delay: float) -> str:
     process = start(script, out)
-    time.sleep(after)
+    time.sleep(delay)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 10
@@ -75,7 +75,8 @@ def kill_once(script: str, out: Path, after: float) -> str:
     assert not alive(process.pid), alive(process.pid)
     finished = whole(out)
     finish(script, out)
-    again = [path.name for path, state in finished.items() if whole(out).get(path) != state]
+    after = whole(out)
+    again = [path.name for path, state in finished.items() if after.get(path) != state]
     assert not again, f"trained again: {again}"
     return f"{len(finished)} runs kept"
 
