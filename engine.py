@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -106,48 +107,83 @@ def finish_runs(
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
             board.write_bytes(np.zeros(len(missing)).tobytes())
-            with _Bar(missing, board):
-                problems = _do_all(missing, data, paths, board, jobs, cluster)
+            with _Bar(missing, board), _ctrl_c() as stop:
+                problems = _do_all(missing, data, paths, board, jobs, cluster, stop)
         for name, problem in problems.items():
             print(f"warning: the run {name} failed ({problem})", file=sys.stderr)
     return {name: dict(np.load(path)) for name, path in paths.items() if path.exists()}
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Says whether Ctrl-C was pressed: a KeyboardInterrupt may end in a finaliser, or behind the loss of a worker."""
+    pressed = threading.Event()
+
+    def handle(*_) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _do_all(
-    runs: Sequence[Run], data: tuple, paths: dict[str, Path], board: Path, jobs: int, cluster: str | None
+    runs: Sequence[Run],
+    data: tuple,
+    paths: dict[str, Path],
+    board: Path,
+    jobs: int,
+    cluster: str | None,
+    stop: threading.Event,
 ) -> dict[str, str]:
     """{name: what is wrong} of the runs that can't be done; the others are kept.
 
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
     tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
-    that were waiting for workers that died, too.
+    that were waiting for workers that died, too. `stop` is looked at after each run.
     """
     fractions = np.memmap(board, dtype=float, mode="r+")
     parent = os.getpid() if jobs > 1 and not cluster else None
     problems: dict[str, str] = {}
     left, alone = list(range(len(runs))), []
 
+    def take(n: int, arrays: dict[str, np.ndarray], problem: str, trace: str) -> None:
+        fractions[n] = 1.0 if arrays else 0.0
+        if arrays:
+            _keep(paths[runs[n].name], arrays)
+        if trace:
+            report = paths[runs[n].name].with_name(f"{runs[n].name}.error.txt")
+            write_whole(report, trace.encode())
+            problem = f"{problem}; see {report}"
+        if problem:
+            problems[runs[n].name] = problem
+        if stop.is_set():
+            raise KeyboardInterrupt
+
     def do(numbers: list[int]) -> None:
         processes = jobs if jobs == 1 else max(2, min(jobs, len(numbers)))  # joblib would do one job in this process
         calls = [partial(_do, runs[n], n, board, parent, _versions() if cluster else None) for n in numbers]
         if cluster:  # whose workers need not have this file
             calls = [joblib.wrap_non_picklable_objects(call, keep_wrapper=False) for call in calls]
-        with _workers_of(cluster, data) if cluster else joblib.parallel_config("loky", n_jobs=processes):
+        with (
+            warnings.catch_warnings(),
+            _workers_of(cluster, data) if cluster else joblib.parallel_config(n_jobs=processes),
+        ):
+            warnings.filterwarnings("ignore", r"\d+ tasks")  # joblib's, of what Ctrl-C leaves undone
             parallel = joblib.Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-            with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
-                for n, arrays, problem, trace in outcomes:
-                    name = runs[n].name
-                    fractions[n] = 1.0 if arrays else 0.0
-                    if arrays:
-                        _keep(paths[name], arrays)
-                    elif problem == DIES and len(numbers) > 1:
-                        alone.append(n)
-                    else:
-                        problems[name] = problem
-                    if trace:
-                        report = paths[name].with_name(f"{name}.error.txt")
-                        write_whole(report, trace.encode())
-                        problems[name] += f"; see {report}"
+            try:
+                with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
+                    for outcome in outcomes:
+                        take(*outcome)
+            except BrokenProcessPool:
+                if stop.is_set():
+                    raise KeyboardInterrupt from None
+                raise
+        if len(numbers) > 1:
+            alone.extend(n for n in numbers if problems.get(runs[n].name) == DIES)
 
     while left:
         try:
@@ -162,6 +198,7 @@ def _do_all(
             left = [n for n in left if n not in under_way]
             fractions[under_way] = 0
     for n in alone:
+        problems.pop(runs[n].name, None)
         try:
             do([n])
         except BrokenProcessPool:

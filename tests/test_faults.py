@@ -1,11 +1,14 @@
 """What happens to the other runs when one fails or its process is killed, and that the failure is seen."""
 
+import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import engine
 import helpers
@@ -50,6 +53,22 @@ def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
 
 def test_a_run_left_alone_that_is_killed_does_not_take_the_script_with_it(tmp_path):
     assert engine.finish_runs(runs("killed")[:1], (), {}, tmp_path, 2) == {}
+
+
+def swallow(config: Config, progress) -> dict[str, np.ndarray]:
+    """As a finaliser would, in which Ctrl-C happens to arrive."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    return {"done": np.array(1)}
+
+
+def test_ctrl_c_is_heard_wherever_it_arrives(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        engine.finish_runs([Run("first", swallow, Config(), 9.0), *runs()], (), {}, tmp_path, 1)
+    assert [path.name[:5] for path in tmp_path.glob("*.npz")] == ["first"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_one_job_reports_a_failing_run_too(tmp_path, capfd):
