@@ -1128,7 +1128,7 @@ def epochs(results: Results, study: Study) -> Report:
     before = marked[-2] if len(marked) > 1 else 1
     word, _ = compare(at(result, "loss_validation", before), at(result, "loss_validation", last))
     found = {"lower": "still falling", "higher": "rising"}.get(word, word)
-    headline = f"Validation loss {curve[before - 1]:.2f} after {before} epochs, {curve[-1]:.2f} after {last}: "
+    headline = f"Median validation loss {curve[before - 1]:.2f} after {before} epochs, {curve[-1]:.2f} after {last}: "
     headline += "over-fits" if over else found
     fig, ((ax,),) = helpers.figure(headline)
     labels = draw_splits(ax, result, "loss", last)
@@ -1388,13 +1388,16 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     labels = list(results)
     first, last = best(rows, labels), best(rows, labels, sign=-1)
     verdicts = [difference(rows, a, b, "validation") for a, b in pairwise(labels)]
-    verdicts += [f"Best to worst: {difference(rows, last[0], first[0], 'validation')}"]
+    if first[0] != last[0]:
+        verdicts.append(f"Best to worst: {difference(rows, last[0], first[0], 'validation')}")
     verdicts += [
         f"{label} {fit_verdict(results[label], study)} {cite(rows, label)}." for label in labels[:: len(labels) - 1]
     ]
     top, bottom = (f"{rows[who[0]]['test', 'accuracy'].mean():.3f}" for who in (first, last))
     headline = f"Best: {named(first)}, test accuracy {top}; worst: {named(last)}, {bottom}"
-    if last[0] in first:
+    if first[0] == last[0]:
+        headline = f"All have the same validation accuracy; test accuracy of {first[0]}: {top}"
+    elif last[0] in first:
         headline = (
             f"{UNCLEAR.capitalize()} between best, {first[0]}, and worst, {last[0]}: test accuracy {top}, {bottom}"
         )

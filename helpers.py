@@ -147,6 +147,8 @@ def parse_arguments(
         for experiment in experiments:
             print(f"{experiment.section:8} {experiment.name:{width}}  {experiment.summary}")
         sys.exit(0)
+    if arguments.quick:
+        print("--quick: a tiny budget to walk every code path; none of the numbers is a result", flush=True)
     by_name = {experiment.name: experiment for experiment in experiments}
     for name in arguments.names:
         if name not in by_name:

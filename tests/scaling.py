@@ -5,8 +5,9 @@
     places    one epoch of the standard net on 10^4 to 10^7 places: the committed ones, repeated and moved a little
     photos    cnn.py linear-probe, of at most 0.25 GiB of photos in memory, on 10^2 to 10^5 photos of 64 x 64 pixels
 
-Writes scaling.csv (what, variant, size, seconds, gib), scaling.md and scaling.png. Every row is a process of its own on
-one thread but for `workers`. Half an hour on a quiet machine and 2 GB of disk; needs the extra test.
+Writes scaling.csv (what, variant, size, seconds, gib), scaling.md and scaling.png. Seconds are wall time for workers,
+which wants a quiet machine, and processor time for the others, each a process of its own on one thread. Twenty minutes,
+2 GB of disk; needs the extra test.
 """
 
 import argparse
@@ -38,9 +39,9 @@ START = """
 import json, sys, time, torch, helpers, NN_tutorial
 from NN_tutorial import Config, Path
 torch.set_num_threads(1)
-start = time.perf_counter()
+start = time.process_time()
 places = helpers.load_places(Path(sys.argv[1]))
-loaded = time.perf_counter()
+loaded = time.process_time()
 rows, silent, config = len(places.y["train"]), lambda fraction: None, Config(epochs=1)
 """
 IN_GROUPS = """
@@ -48,7 +49,7 @@ for run in NN_tutorial.plan({config: "standard"}, range(int(sys.argv[2])), rows,
     run.function(run.config, places, *run.arguments, silent)
 """
 ONE_STACK = 'NN_tutorial.train(config, places, range(int(sys.argv[2])), "cpu", silent)\n'
-END = "print(json.dumps([loaded - start, time.perf_counter() - loaded]))\n"
+END = "print(json.dumps([loaded - start, time.process_time() - loaded]))\n"
 
 
 # A small process in between, as a process starts with the largest resident size of the one that started it.
@@ -56,13 +57,13 @@ BETWEEN = """
 import json, os, sys, time
 start = time.monotonic()
 _, status, usage = os.wait4(os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ), 0)
-print(json.dumps([time.monotonic() - start, usage.ru_maxrss / 2**20]))
+print(json.dumps([time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20]))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def measure(*command) -> tuple[float, float, str]:
-    """Wall seconds and largest resident size (GiB) of a Python process, and the last line that it printed."""
+def measure(*command) -> tuple[float, float, float, str]:
+    """Wall and processor seconds, largest resident size (GiB) of a Python process, and the last line it printed."""
     command = [sys.executable, "-c", BETWEEN, *map(str, command)]
     *said, measured = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
     return *json.loads(measured), said[-1]
@@ -72,7 +73,7 @@ def workers(scratch: Path) -> list[Row]:
     rows = []
     for count in (1, 2):
         out = scratch / f"jobs{count}"
-        seconds, gib, _ = measure("NN_tutorial.py", *STUDY, "--jobs", count, "--out", out)
+        seconds, _, gib, _ = measure("NN_tutorial.py", *STUDY, "--jobs", count, "--out", out)
         rows.append(("workers", "--jobs", count, seconds, gib))
         parts = [float(np.load(path)["run_seconds"]) for path in out.rglob("*.npz")]
         if count == 1:
@@ -82,7 +83,7 @@ def workers(scratch: Path) -> list[Row]:
         cluster = Cluster(scratch / f"cluster{count}", "--no-nanny", count=count)
         try:
             address = ("--cluster", cluster.address)
-            seconds, gib, _ = measure("NN_tutorial.py", *STUDY, *address, "--out", scratch / f"dask{count}")
+            seconds, _, gib, _ = measure("NN_tutorial.py", *STUDY, *address, "--out", scratch / f"dask{count}")
         finally:
             cluster.stop()
         rows.append(("workers", "--cluster", count, seconds, gib))
@@ -106,7 +107,7 @@ def seeds(scratch: Path) -> list[Row]:
     rows = []
     for variant, code in (("groups", IN_GROUPS), ("one stack", ONE_STACK)):
         for count in SEEDS:
-            _, gib, said = measure("-c", START + code + END, ROOT / "data", count)
+            _, _, gib, said = measure("-c", START + code + END, ROOT / "data", count)
             rows.append(("seeds", variant, count, json.loads(said)[1], gib))
     return rows
 
@@ -130,7 +131,7 @@ def places(scratch: Path) -> list[Row]:
     for count in PLACES:
         folder = scratch / f"places{count}"
         tile(count, folder)
-        _, gib, said = measure("-c", START + IN_GROUPS + END, folder, 1)
+        _, _, gib, said = measure("-c", START + IN_GROUPS + END, folder, 1)
         load, train = json.loads(said)
         rows += [("places", "reading the CSV", count, load, gib), ("places", "one epoch", count, train, gib)]
     return rows
@@ -143,7 +144,7 @@ def photos(scratch: Path) -> list[Row]:
         folder = scratch / f"photos{count}"
         measure("tests/make_many_photos.py", count, folder)
         command = ("cnn.py", *options, "--seeds", 1, "--data", folder, "--out", scratch / f"cnn{count}")
-        seconds, gib, _ = measure(*command)
+        _, seconds, gib, _ = measure(*command)
         rows.append(("photos", "linear probe", count, seconds, gib))
     return rows
 
@@ -167,13 +168,15 @@ def draw(table: pd.DataFrame, out: Path) -> None:
                 axes[1, column].plot(rows["size"], rows.gib, label=variant, **paper)
         for ax in axes[:, column]:
             ax.set(xscale="log", xlabel=what)
-            ax.set_xticks(WORKERS if what == "workers" else SEEDS if what == "seeds" else sorted(set(mine["size"])))
+            ax.set_xticks(sorted(set(mine["size"])))
             ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x <= 100 else f"$10^{{{np.log10(x):.0f}}}$")
             ax.minorticks_off()
         axes[0, column].set(yscale="log", title=what)
-        axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
+        if len(mine):
+            axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
         axes[1, column].set_ylim(0)
     axes[0, 0].set_ylabel("wall time (s)")
+    axes[0, 1].set_ylabel("processor time (s)")
     axes[1, 0].set_ylabel("largest process (GiB resident)")
     helpers.save_figure(fig, out / "scaling.png", engine.machine())
 
