@@ -638,7 +638,7 @@ class Study:
 
     @cached_property
     def atlas(self) -> "Atlas":
-        return Atlas(self.places)
+        return Atlas(self.places, 400 if self.is_quick else 1600)
 
 
 Results = dict[str, dict[str, np.ndarray]]
@@ -843,11 +843,11 @@ class Atlas:
     in the middle of the map.
     """
 
-    CELLS = 1600  # along the longer side
     COARSE = 4  # cells along a coarse cell, where the picture is smooth
     SHADES = ("#74A3D1", "#DB927E", "#72B5A0", "#EDB871", "#C9B2DB", "#CBD27F", "#C4E3F0", "#F7E9AE")  # dark to light
 
-    def __init__(self, places: Places):
+    def __init__(self, places: Places, cells: int = 1600):
+        """`cells`: of the map along its longer side."""
         self.places = places
         everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
         low, high = everywhere.min(axis=0), everywhere.max(axis=0)
@@ -857,7 +857,7 @@ class Atlas:
         span = 1.03 * np.maximum((high - low) * scale, 0.1)
         span = np.maximum(span, span.max() / (1.5, 4))  # no mere strip
         self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
-        self.columns, self.rows = (span / span.max() * self.CELLS / self.COARSE).astype(int) * self.COARSE
+        self.columns, self.rows = (span / span.max() * cells / self.COARSE).astype(int) * self.COARSE
         tree = cKDTree(places.x["train"] * scale)
         distance, nearest = tree.query(self.grid(self.COARSE) * scale)
         self.land = self._land(tree, distance, nearest, span.max())
