@@ -66,7 +66,7 @@ def measure(*command) -> tuple[float, float, float, str]:
     """Wall and processor seconds, largest resident size (GiB) of a Python process, and the last line it printed."""
     command = [sys.executable, "-c", BETWEEN, *map(str, command)]
     *said, measured = subprocess.check_output(command, cwd=ROOT, text=True).splitlines()
-    return *json.loads(measured), said[-1]
+    return *json.loads(measured), said[-1] if said else ""
 
 
 def workers(scratch: Path) -> list[Row]:
