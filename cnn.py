@@ -428,8 +428,8 @@ class Study:
     @property
     def note_of_all(self) -> str:
         """The foot of all five baselines."""
-        others = "sklearn-probe to convergence and XGBoost on the centre 64 x 64 of 224 x 224 pixels, one run each"
-        return f"{self.note}.\nBut {others}"
+        others = "sklearn-probe: one run to convergence. XGBoost: one run on the centre 64 x 64 of 224 x 224 pixels"
+        return f"{self.note}.\n{others}"
 
 
 def run_baselines(names: Sequence[str], photos: Photos, arguments: argparse.Namespace) -> Study:
@@ -1022,6 +1022,7 @@ def draw_samples(
             cam.set_title(f"speaks for {CLASSES[fake]}")
         _say(says, {name: values[number] for name, values in odds.items()}, fake)
         says.set_yticks(range(len(odds)), odds if column == 0 else [""] * len(odds))
+        says.tick_params(axis="y", length=0)
     if maps is not None and len(picked):
         bar = fig.colorbar(heat, ax=axes[1, :], shrink=0.95, aspect=30, pad=0.01)
         bar.set_label(f"Grad-CAM of {best}\n(share of largest)")
