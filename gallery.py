@@ -6,6 +6,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ What every experiment run so far asks and finds: figures, numbers and verdicts, 
 and `xg.py` from their finished runs and added to with every call. `python NN_tutorial.py && python cnn.py && python
 xg.py` makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.
 
-Numbers are means over n seeds ± their 95% interval: Student's t over the seeds, or, of an accuracy with n = 1, Wilson's
-over the examples judged. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the rows of their
-table."""
+Numbers are means over n seeds ± their 95% interval: Student's t over the seeds; where n is 1 or 2, Wilson's over the
+examples judged, of accuracies alone. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the
+rows of their table."""
 
 
 # ---------------------------------------------------------------------------- files
@@ -157,19 +158,53 @@ def describe(experiment: Experiment, report: Report, script: str, out: Path, qui
 
 
 def brief(experiment: Experiment, report: Report) -> str:
-    """The report as text for a terminal or a log: headline, as many columns of the table as fit, verdicts."""
+    """The report as text for a terminal or a log: headline, as many columns of its tables as fit, verdicts."""
     width = shutil.get_terminal_size().columns
-    for most in range(8, 0, -1):
-        table = _table(report, most, 3)
-        words = [[cell.partition(" ")[part] for cell in table[0]] for part in (0, 2)]  # the header takes two lines
-        widths = [max(map(len, column)) for column in zip(*words, *table[1:], strict=True)]
-        if sum(widths) + 2 * (len(widths) - 1) <= width:
-            break
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (*words, *table[1:])]
     whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
     title = textwrap.fill(f"{experiment.section} {experiment.name}: {report.headline}", **whole)
+    tables, left_out = _tables(report, width)
+    said = [f"Names: without {report.backbone}."] if any(_short(run, report) != run for run in report.rows) else []
+    said += [f"{left_out} column{'s' * (left_out > 1)} more in the gallery and its CSV."] if left_out else []
+    notes = [textwrap.fill(f"({' '.join(said)})", **whole), ""] if said else []
     verdicts = [textwrap.fill(f"- {verdict}", subsequent_indent="  ", **whole) for verdict in report.verdicts]
-    return "\n".join(["", title, "", *lines, "", *verdicts])
+    return "\n".join(["", title, "", *(f"{table}\n" for table in tables), *notes, *verdicts])
+
+
+def _tables(report: Report, width: int) -> tuple[list[str], int]:
+    """The rows as tables for a terminal `width` characters wide, and the number of columns that have no room there.
+
+    A table holds the rows that share a column with its first one and have any of the columns shown.
+    """
+    left = dict(zip(report.rows, enumerate(report.rows.values(), 1), strict=True))
+    tables, shown = [], set()
+    while left:
+        _, first = next(iter(left.values()))
+        group = {run: cells for run, (_, cells) in left.items() if first.keys() & cells.keys()}
+        for most in range(8, 0, -1):
+            header, *lines = _table(replace(report, rows=group), most, 3)
+            lines = [line for line in lines if any(line[3:])]
+            lines = [[str(left[run][0]), _short(run, report), *cells] for _, run, *cells in lines]
+            words = [[cell.partition(" ")[part] for cell in header] for part in (0, 2)]  # the header takes two lines
+            widths = [max(map(len, column)) for column in zip(*words, *lines, strict=True)]
+            if sum(widths) + 2 * (len(widths) - 1) <= width:
+                break
+        tables.append("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in (*words, *lines)))
+        shown |= set(header[3:])
+        numbers = {line[0] for line in lines}
+        left = {run: (number, cells) for run, (number, cells) in left.items() if str(number) not in numbers}
+    return tables, len(_columns(report)) - len(shown)
+
+
+def _short(run: str, report: Report) -> str:
+    """The label without the backbone, which would take the room of a column."""
+    return run.replace(f" {report.backbone}", "") if report.backbone else run
+
+
+def _columns(report: Report) -> list[tuple[str, str]]:
+    """(split, metric) of all columns; the ends of intervals stand in their metric's."""
+    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
+    ends = {(split, f"{metric}_{end}") for split, metric in columns for end in ("low", "high")}
+    return [column for column in columns if column not in ends]
 
 
 def _table(report: Report, most: int, digits: int) -> list[list[str]]:
@@ -177,9 +212,7 @@ def _table(report: Report, most: int, digits: int) -> list[list[str]]:
 
     Those are test and validation accuracy first, then what only this section measures.
     """
-    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
-    ends = {(split, f"{metric}_{end}") for split, metric in columns for end in ("low", "high")}
-    columns = [column for column in columns if column not in ends]
+    columns = _columns(report)
 
     def weight(column: tuple[str, str]) -> tuple[int, int]:
         split, metric = column

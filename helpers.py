@@ -91,7 +91,7 @@ class Report:
 
     rows: {label: {(split, metric): values}}, the values one per seed; judged: examples per split.
     headline: the finding in one line; verdicts: sentences that cite rows; rule: how they were decided.
-    made_in: the training time and the machines.
+    made_in: the training time and the machines. backbone: a part of the labels that is the same wherever it is.
     """
 
     rows: dict[str, dict[tuple[str, str], np.ndarray]]
@@ -100,6 +100,7 @@ class Report:
     rule: str
     judged: dict[str, int] = field(default_factory=dict)
     made_in: str = ""
+    backbone: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -391,10 +392,13 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def show(values: np.ndarray, judged: int = 0, digits: int = 4) -> str:
-    """`mean ± half of the 95% interval` over seeds; of a single accuracy on `judged` examples, over those."""
+    """`mean ± half of the 95% interval` over seeds; of one or two accuracies on `judged` examples, over those.
+
+    Student's t of two seeds may reach beyond what is possible, so that other numbers of one or two stand alone.
+    """
     mean, half = interval(values)
-    if len(values) == 1 and judged:
-        low, high = wilson(mean, judged)
+    if len(values) < 3:
+        low, high = wilson(mean, judged) if judged else (np.nan, np.nan)
         half = (high - low) / 2
     size = np.ceil(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0  # 1 looks like the accuracies below it
     form = ".1e" if 0 < abs(mean) < 1e-3 else f",.{int(np.clip(digits - size, 0, digits))}f"

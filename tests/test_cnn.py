@@ -4,6 +4,7 @@ import http.server
 import inspect
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -346,9 +347,24 @@ def test_the_control_learns_nothing_and_the_probe_does(photos, features):
 def test_reports_state_question_varied_and_what_to_look_for(experiment):
     question, _, rest = inspect.getdoc(experiment.report).partition("\n\n")
     assert question.endswith("?")
-    assert [line.partition(": ")[0] for line in rest.splitlines()] == ["Varied", "Look for"]
+    assert re.findall(r"^([A-Z][a-z ]+): ", rest, re.MULTILINE) == ["Varied", "Look for"]
     reports = [e.report for e in (*xg.EXPERIMENTS, *cnn.EXPERIMENTS)]
     assert reports.count(experiment.report) == 1
+
+
+def test_sample_photos_are_of_both_classes_and_of_different_people():
+    def picked(photos: str) -> str:
+        """Photos as person and class, best first, for example aR."""
+        names = photos.split()
+        numbers = cnn.pick(np.arange(len(names)), np.array([name[1] == "F" for name in names]), [n[0] for n in names])
+        return " ".join(names[number] for number in numbers)
+
+    assert picked("aR aR bR cR dR eF fF gF hF") == "aR eF bR fF cR"
+    assert picked("aR bR cR dR eR fR aF") == "aR aF bR cR dR"  # rather one person twice than one class alone
+    assert picked("aR bR cR dR eR fR") == "aR bR cR dR eR"
+    assert picked("aF aR aR aF aF aR") == "aF aR aF aR aF"
+    assert picked("aF bR") == "aF bR"
+    assert picked("") == ""
 
 
 def test_wilson_by_hand():
@@ -401,7 +417,7 @@ def quick(folder, tmp_path_factory):
 
 def test_cnn_runs_all_baselines_and_writes_everything(quick):
     out, _ = quick
-    figures = ["7.2.2_scratch", "7.2.3_linear_probe", "7.2.4_sklearn_probe", "7.2.5_fine_tune", "7.3_examples"]
+    figures = ["7.2.2_scratch", "7.2.3_linear_probe", "7.2.4_sklearn_probe", "7.2.5_fine_tune", "7.2.2_examples"]
     figures += ["7.5.1_baselines", "7.5.1_learning_rate", "7.5.1_pairs", "7.5.1_roc", "7.5.2_samples"]
     assert sorted(path.stem for path in out.glob("*.png")) == sorted(figures)
     for path in out.glob("*.png"):

@@ -24,8 +24,8 @@ def report(results, study) -> Report:
     Varied: nothing.
     Look for: a number.
     """
-    cells = {(split, metric): np.array([0.5, 0.7]) for metric in ("accuracy", "loss") for split in helpers.SPLITS}
-    rows = {"plain": cells | {("train", "seconds"): np.array([1234.5, 1234.5])}, "none": cells}
+    cells = {(split, metric): np.array([0.5, 0.6, 0.7]) for metric in ("accuracy", "loss") for split in helpers.SPLITS}
+    rows = {"plain": cells | {("train", "seconds"): np.array([1234.5] * 3)}, "none": cells}
     return Report(rows, "It *works* [0.5, 0.7]", ["It is 0.6 (row 1).", "long-winded " * 20], "p < 0.05; a <b> c")
 
 
@@ -57,7 +57,7 @@ def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
         "*Look for:* a number.",
         r"**It \*works\* [0.5, 0.7]**",
     ]
-    assert "| 1   | plain | 2 | 0.6000 ±\N{NO-BREAK SPACE}1.2706 |" in section[5]
+    assert "| 1   | plain | 3 | 0.6000 ±\N{NO-BREAK SPACE}0.2484 |" in section[5]
     assert "| 1,234 ±\N{NO-BREAK SPACE}0     |" in section[5]
     assert section[6].startswith("- It is 0.6 (row 1).\n- long-winded")
     assert section[7] == r"Rule: p < 0.05; a \<b> c"
@@ -116,6 +116,37 @@ def test_a_table_has_the_columns_that_fit_the_terminal(monkeypatch):
     assert "0.600 [0.100, 1.20]" in gallery._table(found, 9, 3)[1]
     assert [columns(width) for width in (40, 50, 80, 150)] == [1, 2, 4, 7]
     assert columns(80, "a long name " * 3) == 2
+
+
+def test_rows_of_other_columns_get_a_table_of_their_own_and_what_is_left_out_is_counted(monkeypatch):
+    scores, pair = report({}, None).rows["plain"], {("test", "difference"): np.zeros(3)}
+    names = [f"{which} Big-Network lr 0.1" for which in ("first", "second")]
+    rows = {names[0]: scores, "first minus second": pair, names[1]: scores, "none": {("test", "p"): np.ones(3)}}
+    found = Report(rows, "It works", [], "", backbone="Big-Network")
+
+    def told(width: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        return gallery.brief(Experiment("1.1", "part", "", {}, report), found).splitlines()
+
+    lines = [re.split(" {2,}", line) for line in told(80) if re.match(r"\d  ", line)]
+    assert [line[:2] for line in lines] == [
+        ["1", "first lr 0.1"],
+        ["3", "second lr 0.1"],
+        ["2", "first minus second"],
+        ["4", "none"],
+    ]
+    assert [len(line) for line in lines] == [7, 7, 4, 4]
+    assert "(Names: without Big-Network. 3 columns more in the gallery and its CSV.)" in told(80)
+    assert "(Names: without Big-Network.)" in told(200)
+    found.backbone = ""
+    assert not any("(" in line for line in told(200))
+
+
+def test_two_seeds_have_the_interval_of_the_examples_judged():
+    low, high = helpers.wilson(0.75, 160)
+    assert helpers.show(np.array([0.7, 0.8]), 160) == f"0.7500 ± {(high - low) / 2:.4f}"
+    assert helpers.show(np.array([0.7, 0.8])) == "0.7500"
+    assert helpers.show(np.array([0.7, 0.8, 0.75]), 160) == "0.7500 ± 0.1242"
 
 
 @pytest.mark.parametrize(
