@@ -1,6 +1,6 @@
 """How time and memory grow with workers, seeds, places and photos: python tests/scaling.py [PART ...] [--out DIR]
 
-    workers   NN_tutorial.py with 1 and 2 processes, and with 1 and 2 workers of a Dask cluster; on paper beyond
+    workers   NN_tutorial.py depth with 1 and 2 processes, and with 1 and 2 workers of a Dask cluster; on paper beyond
     seeds     one epoch of the standard net with 1 to 100 seeds, in groups as the script does it and as one stack
     places    one epoch of the standard net on 10^4 to 10^7 places: the committed ones, repeated and moved a little
     photos    cnn.py linear-probe, of at most 0.25 GiB of photos in memory, on 10^2 to 10^5 photos of 64 x 64 pixels
@@ -32,7 +32,7 @@ SEEDS = (1, 2, 5, 10, 20, 50, 100)
 PLACES = (10**4, 10**5, 10**6, 10**7)
 PHOTOS = (10**2, 10**3, 10**4, 10**5)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)  # measured up to 2
-STUDY = ("depth", "width")  # 7 networks and the reference rows
+STUDY = ("depth",)  # 4 networks and the reference rows
 Row = tuple[str, str, float, float, float]
 
 START = """
