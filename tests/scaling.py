@@ -154,7 +154,12 @@ PARTS = {"workers": workers, "seeds": seeds, "places": places, "photos": photos}
 
 def draw(table: pd.DataFrame, out: Path) -> None:
     """scaling.png: time above, memory below, one column per quantity that grows."""
-    fig, axes = helpers.figure("Time grows in proportion, memory stays bounded", 2, 4, (15, 7.5))
+    fig, axes = helpers.figure(
+        "Time grows in proportion; memory not with seeds, little with photos, with places from a million on",
+        2,
+        4,
+        (15, 7.5),
+    )
     for column, what in enumerate(PARTS):
         mine = table[table.what == what]
         for variant, rows in mine.groupby("variant", sort=False):
@@ -174,7 +179,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         axes[0, column].set(yscale="log", title=what)
         if len(mine):
             axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
-        axes[1, column].set_ylim(0)
+        axes[1, column].set_ylim(0, 1.1 * mine.gib.max())
     axes[0, 0].set_ylabel("wall time (s)")
     axes[0, 1].set_ylabel("processor time (s)")
     axes[1, 0].set_ylabel("largest process (GiB resident)")
