@@ -56,7 +56,7 @@ class Config:
 
     depth: int = 6  # hidden layers
     width: int = 16  # units of a hidden layer
-    activation: str = "relu"  # or tanh, leaky_relu
+    activation: str = "relu"  # of relu, tanh, leaky_relu
     features: str = "raw"  # raw: degrees; implicit: sin(a x), a = 0.1, 0.2, ..., 1.0
     batch_norm: bool = False  # after every hidden layer, before its activation
     residual: bool = False  # x + layer(x) from the second hidden layer on
