@@ -82,7 +82,7 @@ def batches(photos: Photos, split: str, size: int = 256) -> Iterator[tuple[np.nd
 class Pages(xgboost.DataIter):
     """A split in pages of some batches, read from the photo files each time XGBoost asks for them.
 
-    XGBoost keeps the pages' quantiles in a file beside `cache`, 25 MB for each page and a byte for each pixel.
+    XGBoost keeps the pages' quantiles in a file beside `cache`: 80 MB for each page and a byte for each pixel.
     """
 
     def __init__(self, photos: Photos, split: str, cache: Path, size: int = 256, batches: int = 16):
