@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,17 @@ class Run:
 
     def path(self, folder: Path, context: dict) -> Path:
         """The file of the finished run; its name changes with configuration, context, code and libraries."""
-        source = "".join(inspect.getsource(piece) for piece in (self.function, *self.code))
+        source = "".join(map(_source, (self.function, *self.code)))
         key = json.dumps([asdict(self.config), self.arguments, context, source, _versions()], sort_keys=True)
         return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
 
+@cache  # to find a class, inspect parses the whole module
+def _source(piece: Any) -> str:
+    return inspect.getsource(piece)
+
+
+@cache
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
 
