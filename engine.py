@@ -50,19 +50,13 @@ class Run:
     code: tuple[Any, ...] = ()
     arguments: tuple[Any, ...] = ()
 
-    def path(self, folder: Path, context: dict) -> Path:
+    def path(self, folder: Path, context: dict, source: Callable[[Any], str]) -> Path:
         """The file of the finished run; its name changes with configuration, context, code and libraries."""
-        source = "".join(map(_source, (self.function, *self.code)))
-        key = json.dumps([asdict(self.config), self.arguments, context, source, _versions()], sort_keys=True)
+        code = "".join(map(source, (self.function, *self.code)))
+        key = json.dumps([asdict(self.config), self.arguments, context, code, _versions()], sort_keys=True)
         return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
 
-@cache  # to find a class, inspect parses the whole module
-def _source(piece: Any) -> str:
-    return inspect.getsource(piece)
-
-
-@cache
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
 
@@ -99,7 +93,8 @@ def finish_runs(
     for pattern in ("*.tmp", *(f"{run.name}-*.npz" for run in runs if fresh)):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-    paths = {run.name: run.path(folder, context) for run in runs}
+    source = cache(inspect.getsource)  # it parses a whole module to find a class
+    paths = {run.name: run.path(folder, context, source) for run in runs}
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
     damaged = [paths[run.name].name for run in missing if paths[run.name].exists()]
     for name in damaged:
