@@ -1749,18 +1749,19 @@ def main(argv: list[str] | None = None) -> None:
     reports, lacking = {}, {}
     reference = results.get("references", {}) | results.get("random forest", {})
     study = Study(places, seeds, arguments.out, arguments.quick, reference)
-    for experiment in arguments.experiments:
-        needs = {label: names[shrink(config)] for label, config in experiment.configs.items()}
-        always = {name: name for name in ("references", "random forest")}
-        lacks = [label for label, name in (needs | always).items() if name not in results]
-        if lacks:
-            lacking |= {} if arguments.redraw else {experiment.section: lacks}
-            continue
-        report = experiment.report({label: results[name] for label, name in needs.items()}, study)
-        report.made_in = gallery.made_in(results[name] for name in needs.values())
-        reports[experiment.section] = report
-        print(gallery.brief(experiment, report), flush=True)
-    gallery.save_reports(arguments, "NN_tutorial", reports, lacking)
+    with gallery.writing(arguments.out):
+        for experiment in arguments.experiments:
+            needs = {label: names[shrink(config)] for label, config in experiment.configs.items()}
+            always = {name: name for name in ("references", "random forest")}
+            lacks = [label for label, name in (needs | always).items() if name not in results]
+            if lacks:
+                lacking |= {} if arguments.redraw else {experiment.section: lacks}
+                continue
+            report = experiment.report({label: results[name] for label, name in needs.items()}, study)
+            report.made_in = gallery.made_in(results[name] for name in needs.values())
+            reports[experiment.section] = report
+            print(gallery.brief(experiment, report), flush=True)
+        gallery.save_reports(arguments, "NN_tutorial", reports, lacking)
 
 
 if __name__ == "__main__":

@@ -1125,15 +1125,16 @@ def main(argv: list[str] | None = None) -> None:
     ranks.stop()
     reports: dict[str, Any] = {}
     lacking: dict[str, list[str]] = {}
-    for experiment in arguments.experiments:
-        if failed := [run for baseline in experiment.configs for run in study.failed[baseline]]:
-            lacking |= {} if arguments.redraw else {experiment.section: failed}
-            continue
-        reports[experiment.section] = found = experiment.report(experiment.name, experiment.section, study)
-        kept = [runs for baseline in experiment.configs for runs in study.results[baseline].values()]
-        found.made_in = gallery.made_in(run for runs in kept for run in runs)
-        print(gallery.brief(experiment, found), flush=True)
-    gallery.save_reports(arguments, "cnn", reports, lacking)
+    with gallery.writing(arguments.out):
+        for experiment in arguments.experiments:
+            if failed := [run for baseline in experiment.configs for run in study.failed[baseline]]:
+                lacking |= {} if arguments.redraw else {experiment.section: failed}
+                continue
+            reports[experiment.section] = found = experiment.report(experiment.name, experiment.section, study)
+            kept = [runs for baseline in experiment.configs for runs in study.results[baseline].values()]
+            found.made_in = gallery.made_in(run for runs in kept for run in runs)
+            print(gallery.brief(experiment, found), flush=True)
+        gallery.save_reports(arguments, "cnn", reports, lacking)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -90,9 +90,9 @@ def finish_runs(
     Returns {run name: its arrays}, and among these `made_on` (what `machine` says) and `run_seconds` (wall time).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("*.tmp", *(f"{run.name}-*.npz" for run in runs if fresh)):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    forgotten = [path for run in runs if fresh for path in folder.glob(f"{run.name}-*.npz")]
+    for path in [*forgotten, *(path for path in folder.glob("*.tmp") if _left_behind(path))]:
+        path.unlink(missing_ok=True)
     source = cache(inspect.getsource)  # it parses a whole module to find a class
     paths = {run.name: run.path(folder, context, source) for run in runs}
     missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
@@ -218,9 +218,19 @@ def _readable(path: Path) -> bool:
 
 def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(unfinished, "wb") as file:
-        np.savez(file, **arrays)
-    os.replace(unfinished, path)
+    try:
+        with open(unfinished, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _left_behind(unfinished: Path) -> bool:
+    """Whether a temporary file is so old that nobody can be writing it still."""
+    with suppress(OSError):
+        return time.time() - unfinished.stat().st_mtime > 3600
+    return False
 
 
 @contextmanager

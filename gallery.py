@@ -46,6 +46,11 @@ def check_out(out: Path, script: str) -> None:
     _read_page(out / PAGE)
 
 
+def writing(out: Path) -> FileLock:
+    """To draw and save inside: a script that another terminal has started on the same folder waits for its turn."""
+    return FileLock(out / "runs" / f"{PAGE}.lock")
+
+
 def _read_results(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
@@ -75,7 +80,7 @@ def _read_page(path: Path) -> dict[str, str]:
 def save_reports(
     arguments: argparse.Namespace, script: str, reports: dict[str, Report], lacking: dict[str, list[str]]
 ) -> None:
-    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and the gallery; what else they hold stays.
+    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and the gallery, inside `writing`; what else they hold stays.
 
     A section that lacks runs has a row with the metric `failed` for each and no other; if there are any, RunsFailed is
     raised at the end. Raises InputError where --redraw has found nothing to draw.
@@ -101,18 +106,17 @@ def save_reports(
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
         helpers.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
-    with FileLock(out / "runs" / f"{PAGE}.lock"):  # another script may write its sections at the same time
-        sections = _read_page(out / PAGE)
-        for experiment in arguments.experiments:
-            section = experiment.section
-            if section in reports:
-                text = describe(experiment, reports[section], script, out, arguments.quick)
-            elif section in lacking:
-                text = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
-            else:  # left out by --redraw
-                continue
-            sections[section] = f"{section} {experiment.name}\n\n{text}"
-        helpers.write_whole(out / PAGE, _gallery(sections).encode())
+    sections = _read_page(out / PAGE)
+    for experiment in arguments.experiments:
+        section = experiment.section
+        if section in reports:
+            text = describe(experiment, reports[section], script, out, arguments.quick)
+        elif section in lacking:
+            text = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
+        else:  # left out by --redraw
+            continue
+        sections[section] = f"{section} {experiment.name}\n\n{text}"
+    helpers.write_whole(out / PAGE, _gallery(sections).encode())
     print(f"\nGallery: {out / PAGE}; all numbers: {script}.csv beside it.")
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")

@@ -478,11 +478,12 @@ def main(argv: list[str] | None = None) -> None:
     folder = arguments.data or faces.demo_faces()
     photos = faces.load_photos(folder, [VIEW], arguments.memory, QUICK_PHOTOS if arguments.quick else None)
     results, failed = finish(photos, arguments)
-    reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
-    for found in reports.values():
-        found.made_in = gallery.made_in(results.values())
-        print(gallery.brief(EXPERIMENTS[0], found), flush=True)
-    gallery.save_reports(arguments, "xg", reports, {"7.2.1": failed} if failed and not arguments.redraw else {})
+    with gallery.writing(arguments.out):
+        reports = {} if failed else {"7.2.1": EXPERIMENTS[0].report(results, (photos, arguments.out))}
+        for found in reports.values():
+            found.made_in = gallery.made_in(results.values())
+            print(gallery.brief(EXPERIMENTS[0], found), flush=True)
+        gallery.save_reports(arguments, "xg", reports, {"7.2.1": failed} if failed and not arguments.redraw else {})
 
 
 if __name__ == "__main__":

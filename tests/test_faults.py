@@ -55,6 +55,14 @@ def test_a_run_left_alone_that_is_killed_does_not_take_the_script_with_it(tmp_pa
     assert engine.finish_runs(runs("killed")[:1], (), {}, tmp_path, 2) == {}
 
 
+def test_files_that_another_process_is_writing_are_left_alone(tmp_path):
+    (tmp_path / "run-abc.1.tmp").touch()
+    (tmp_path / "run-abc.2.tmp").touch()
+    os.utime(tmp_path / "run-abc.2.tmp", (0, 0))  # of a process killed long ago
+    engine.finish_runs(runs()[:1], (), {}, tmp_path, 1)
+    assert [path.name for path in tmp_path.glob("*.tmp")] == ["run-abc.1.tmp"]
+
+
 def swallow(config: Config, progress) -> dict[str, np.ndarray]:
     """As a finaliser would, in which Ctrl-C happens to arrive."""
     with contextlib.suppress(KeyboardInterrupt):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import cnn
 import engine
+import gallery
 import helpers
 import NN_tutorial
 import xg
@@ -128,6 +130,23 @@ def test_redraw_trains_nothing(quick, tmp_path, monkeypatch, capsys):
     assert {path.name for path in out.glob("*.png")} == {"6.2.1.4_width.png"}
     table, full = (pd.read_csv(folder / "NN_tutorial.csv", dtype=str) for folder in (out, quick[0]))
     assert table.equals(full[full.section == "6.2.1.4"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(("module", "experiment"), [(NN_tutorial, "epochs"), (cnn, "scratch"), (xg, "xgboost")])
+def test_scripts_started_on_the_same_folder_write_one_after_the_other(module, experiment, tmp_path, monkeypatch):
+    written, write = [], helpers.write_whole
+
+    def write_whole(path: Path, content: bytes) -> None:
+        with pytest.raises(filelock.Timeout):
+            gallery.writing(tmp_path).acquire(timeout=0)
+        written.append(path.suffix)
+        write(path, content)
+
+    monkeypatch.setattr(helpers, "write_whole", write_whole)
+    assert helpers.run_script(lambda: module.main([experiment, "--quick", "--jobs", "1", "--out", str(tmp_path)])) == 0
+    assert {".png", ".csv", ".md"} <= set(written)
+    with gallery.writing(tmp_path).acquire(timeout=0):  # free again
+        pass
 
 
 def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
