@@ -108,7 +108,8 @@ def finish_runs(
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
             board.write_bytes(np.zeros(len(missing)).tobytes())
-            with _Bar(missing, board), _ctrl_c() as stop:
+            stop = threading.Event()
+            with _Bar(missing, board), _ctrl_c(stop):
                 problems = _do_all(missing, data, paths, board, jobs, cluster, stop)
         for name, problem in problems.items():
             print(f"warning: the run {name} failed ({problem})", file=sys.stderr)
@@ -116,17 +117,20 @@ def finish_runs(
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """Says whether Ctrl-C was pressed: a KeyboardInterrupt may end in a finaliser, or behind the loss of a worker."""
-    pressed = threading.Event()
+def _ctrl_c(pressed: threading.Event, later: bool = False) -> Iterator[None]:
+    """Note that Ctrl-C was pressed: a KeyboardInterrupt may end in a finaliser, or behind the loss of a worker.
+
+    With `later`, it is not even raised.
+    """
 
     def handle(*_) -> None:
         pressed.set()
-        raise KeyboardInterrupt
+        if not later:
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, handle)
     try:
-        yield pressed
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -154,7 +158,8 @@ def _do_all(
     def take(n: int, arrays: dict[str, np.ndarray], problem: str, trace: str) -> None:
         fractions[n] = 1.0 if arrays else 0.0
         if arrays:
-            _keep(paths[runs[n].name], arrays)
+            with _ctrl_c(stop, later=True):
+                _keep(paths[runs[n].name], arrays)
         if trace:
             report = paths[runs[n].name].with_name(f"{runs[n].name}.error.txt")
             write_whole(report, trace.encode())
@@ -174,7 +179,8 @@ def _do_all(
             _workers_of(cluster, data) if cluster else joblib.parallel_config(n_jobs=processes),
         ):
             warnings.filterwarnings("ignore", r"\d+ tasks")  # joblib's, of what Ctrl-C leaves undone
-            parallel = joblib.Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+            ahead = "all" if cluster else "2*n_jobs"  # what loky has not handed out, it trips over at Ctrl-C
+            parallel = joblib.Parallel(batch_size=1, pre_dispatch=ahead, return_as="generator_unordered")
             try:
                 with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
                     for outcome in outcomes:

@@ -79,6 +79,24 @@ def test_ctrl_c_is_heard_wherever_it_arrives(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def interrupt(config: Config, progress) -> dict[str, np.ndarray]:
+    """Presses Ctrl-C for the process of the script."""
+    progress(0.5)
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(1)
+    return {}
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # it would print a traceback
+def test_ctrl_c_while_many_runs_wait(tmp_path, capfd):
+    few, many = ([Run(f"{name}{i}", work, Config(), 1.0) for i in range(n)] for name, n in (("few", 8), ("many", 30)))
+    with pytest.raises(KeyboardInterrupt):
+        engine.finish_runs([*few, Run("ctrl-c", interrupt, Config(), 1.0), *many], (), {}, tmp_path, 2)
+    assert not list(tmp_path.glob("many29*.npz"))
+    assert not list(tmp_path.glob("*.tmp"))
+    assert capfd.readouterr().err == ""
+
+
 def test_one_job_reports_a_failing_run_too(tmp_path, capfd):
     assert len(engine.finish_runs(runs("raises"), (), {}, tmp_path, 1)) == 4
     assert "the run bad-raises failed" in capfd.readouterr().err
