@@ -13,6 +13,11 @@ redraws without training.
 All seeds of a configuration train at the same time, as one stack of networks (class Replicas).
 """
 
+if __name__ == "__main__":
+    import ctrl_c
+
+    ctrl_c.leave_at_once()  # while all of this is imported, which takes seconds
+
 import math
 import re
 import sys

@@ -14,6 +14,11 @@ questions, figures, numbers and verdicts), plots/cnn.csv (final values), plots/c
 every run in plots/runs/cnn.
 """
 
+if __name__ == "__main__":
+    import ctrl_c
+
+    ctrl_c.leave_at_once()  # while all of this is imported, which takes seconds
+
 import argparse
 import contextlib
 import functools

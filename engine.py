@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import ctrl_c
 from helpers import InputError, write_whole
 
 DIES = "its process dies, perhaps for lack of memory: fewer processes on a machine may help"
@@ -108,47 +109,21 @@ def finish_runs(
         with tempfile.TemporaryDirectory() as scratch:
             board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
             board.write_bytes(np.zeros(len(missing)).tobytes())
-            stop = threading.Event()
-            with _Bar(missing, board), _ctrl_c(stop):
-                problems = _do_all(missing, data, paths, board, jobs, cluster, stop)
+            with _Bar(missing, board), ctrl_c.heard():
+                problems = _do_all(missing, data, paths, board, jobs, cluster)
         for name, problem in problems.items():
             print(f"warning: the run {name} failed ({problem})", file=sys.stderr)
     return {name: dict(np.load(path)) for name, path in paths.items() if path.exists()}
 
 
-@contextmanager
-def _ctrl_c(pressed: threading.Event, later: bool = False) -> Iterator[None]:
-    """Note that Ctrl-C was pressed: a KeyboardInterrupt may end in a finaliser, or behind the loss of a worker.
-
-    With `later`, it is not even raised.
-    """
-
-    def handle(*_) -> None:
-        pressed.set()
-        if not later:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _do_all(
-    runs: Sequence[Run],
-    data: tuple,
-    paths: dict[str, Path],
-    board: Path,
-    jobs: int,
-    cluster: str | None,
-    stop: threading.Event,
+    runs: Sequence[Run], data: tuple, paths: dict[str, Path], board: Path, jobs: int, cluster: str | None
 ) -> dict[str, str]:
     """{name: what is wrong} of the runs that can't be done; the others are kept.
 
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
     tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
-    that were waiting for workers that died, too. `stop` is looked at after each run.
+    that were waiting for workers that died, too.
     """
     fractions = np.memmap(board, dtype=float, mode="r+")
     parent = os.getpid() if jobs > 1 and not cluster else None
@@ -158,7 +133,7 @@ def _do_all(
     def take(n: int, arrays: dict[str, np.ndarray], problem: str, trace: str) -> None:
         fractions[n] = 1.0 if arrays else 0.0
         if arrays:
-            with _ctrl_c(stop, later=True):
+            with ctrl_c.held():
                 _keep(paths[runs[n].name], arrays)
         if trace:
             report = paths[runs[n].name].with_name(f"{runs[n].name}.error.txt")
@@ -166,8 +141,7 @@ def _do_all(
             problem = f"{problem}; see {report}"
         if problem:
             problems[runs[n].name] = problem
-        if stop.is_set():
-            raise KeyboardInterrupt
+        ctrl_c.heed()
 
     def do(numbers: list[int]) -> None:
         processes = jobs if jobs == 1 else max(2, min(jobs, len(numbers)))  # joblib would do one job in this process
@@ -182,12 +156,13 @@ def _do_all(
             ahead = "all" if cluster else "2*n_jobs"  # what loky has not handed out, it trips over at Ctrl-C
             parallel = joblib.Parallel(batch_size=1, pre_dispatch=ahead, return_as="generator_unordered")
             try:
-                with closing(parallel(joblib.delayed(call)(*data) for call in calls)) as outcomes:
+                with ctrl_c.kept_from_children():
+                    outcomes = parallel(joblib.delayed(call)(*data) for call in calls)
+                with closing(outcomes):
                     for outcome in outcomes:
                         take(*outcome)
             except BrokenProcessPool:
-                if stop.is_set():
-                    raise KeyboardInterrupt from None
+                ctrl_c.heed()  # which may have ended a worker that was starting
                 raise
         if len(numbers) > 1:
             alone.extend(n for n in numbers if problems.get(runs[n].name) == DIES)

@@ -30,6 +30,8 @@ import pandas as pd
 import torch
 from scipy import stats
 
+import ctrl_c
+
 SPLITS = ("train", "validation", "test")
 COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
 plt.style.use(Path(__file__).with_name("study.mplstyle"))
@@ -201,7 +203,9 @@ def run_script(main: Callable[[], None]) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
     sys.stdout.write, sys.stdout.flush = _unbroken(sys.stdout.write), _unbroken(sys.stdout.flush)
     try:
-        main()
+        with ctrl_c.heard():
+            main()
+            ctrl_c.heed()
     except RunsFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -215,7 +219,7 @@ def run_script(main: Callable[[], None]) -> int:
         print(f"error: {error.strerror}, {where}, make room or choose another folder with --out", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped: finished runs are kept, the same command goes on from here", file=sys.stderr)
+        print(ctrl_c.LINE, file=sys.stderr)
         return 130
     return 0
 
@@ -441,6 +445,7 @@ def save_figure(fig: plt.Figure, path: Path, note: str) -> None:
             fig.savefig(picture, format=kind, metadata=FORMATS[kind])
         write_whole(path.with_suffix(f".{kind}"), picture.getvalue())
     plt.close(fig)
+    ctrl_c.heed()
 
 
 def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:

@@ -12,6 +12,11 @@ question, figures, numbers and verdicts), plots/xg.csv (final values), plots/xg.
 in plots/runs/xg.
 """
 
+if __name__ == "__main__":
+    import ctrl_c
+
+    ctrl_c.leave_at_once()  # while all of this is imported, which takes seconds
+
 import argparse
 import importlib.metadata
 import itertools

@@ -3,17 +3,23 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import ctrl_c
 import engine
 import helpers
 import NN_tutorial
 from engine import Run
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,27 @@ def test_ctrl_c_is_heard_wherever_it_arrives(tmp_path):
         engine.finish_runs([Run("first", swallow, Config(), 9.0), *runs()], (), {}, tmp_path, 1)
     assert [path.name[:5] for path in tmp_path.glob("*.npz")] == ["first"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_is_lost_while_drawing(tmp_path, capfd):
+    def main() -> None:
+        fig, _ = helpers.figure("")
+        swallow(Config(), print)
+        helpers.save_figure(fig, tmp_path / "first.png", "")
+        helpers.save_figure(helpers.figure("")[0], tmp_path / "second.png", "")
+
+    assert helpers.run_script(main) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["first.png"]
+    assert capfd.readouterr().err == f"{ctrl_c.LINE}\n"
+
+
+@pytest.mark.parametrize("script", ["NN_tutorial", "cnn", "xg"])
+def test_ctrl_c_during_the_imports(script):
+    process = subprocess.Popen([sys.executable, ROOT / f"{script}.py", "--list"], stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, f"{ctrl_c.LINE}\n")
 
 
 def interrupt(config: Config, progress) -> dict[str, np.ndarray]:
