@@ -25,14 +25,14 @@ class _Handler:
             raise KeyboardInterrupt
 
 
+def _leave(*_) -> None:
+    os.write(2, f"{LINE}\n".encode())
+    os._exit(130)
+
+
 def leave_at_once() -> None:
-    """From now on: for the imports at the start, when there is nothing to save."""
-
-    def leave(*_) -> None:
-        os.write(2, f"{LINE}\n".encode())
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, leave)
+    """Until `heard` is entered, for the imports at the start, when there is nothing to clear up."""
+    signal.signal(signal.SIGINT, _leave)
 
 
 @contextmanager
@@ -45,7 +45,8 @@ def heard() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        over = before is _leave  # only Python's own end is left, a second that clears up
+        signal.signal(signal.SIGINT, signal.SIG_IGN if over else before)
         sys.unraisablehook = tell
 
 

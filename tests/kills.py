@@ -1,4 +1,4 @@
-"""Kill the scripts at random moments and see that nothing is lost: python tests/kills.py [--times 30] [SCRIPT ...]
+"""Stop the scripts at random moments and see that nothing is lost: python tests/kills.py [--times 30] [SCRIPT ...]
 
 Each time, a script is started with --quick and 2 jobs, its whole process group gets SIGKILL at a random moment, and the
 same command is given again. Then
@@ -6,6 +6,7 @@ same command is given again. Then
   - no finished run was trained again: its file is the one that was there after the kill;
   - the final CSV is, byte for byte, that of a run nobody disturbed;
   - no worker is left behind.
+With --ctrl-c the group gets SIGINT instead, as from a terminal; the script then also ends with one line and code 130.
 Exit code 0 if that holds every time. About half a minute a kill.
 """
 
@@ -24,6 +25,9 @@ import pandas as pd
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+import ctrl_c  # noqa: E402
+
 SCRIPTS = ("NN_tutorial", "cnn", "xg")
 
 
@@ -64,11 +68,15 @@ def alive(group: int) -> list[str]:
     return [line for line in listed.splitlines() if not line.lstrip().startswith("Z")]
 
 
-def kill_once(script: str, out: Path, delay: float) -> str:
+def kill_once(script: str, out: Path, delay: float, sent: signal.Signals = signal.SIGKILL) -> str:
     process = start(script, out)
     time.sleep(delay)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.killpg(process.pid, sent)
+    _, messages = process.communicate(timeout=60)
+    if sent == signal.SIGINT and process.returncode:
+        *warnings, line = messages.splitlines() or [""]
+        assert (process.returncode, line) == (130, ctrl_c.LINE), f"{process.returncode}: {messages}"
+        assert all(warning.startswith("warning: ") for warning in warnings), messages
     deadline = time.monotonic() + 10
     while alive(process.pid) and time.monotonic() < deadline:  # workers are in the session, not in the group
         time.sleep(0.2)
@@ -85,8 +93,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"of {', '.join(SCRIPTS)} (default: all)")
     parser.add_argument("--times", type=int, default=30, help="kills of each script (default: %(default)s)")
+    parser.add_argument("--ctrl-c", action="store_true", help="press Ctrl-C instead")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments (default: %(default)s)")
     given = parser.parse_args()
+    sent, done = (signal.SIGINT, "stopped") if given.ctrl_c else (signal.SIGKILL, "killed")
     moments, failures = random.Random(given.seed), 0
     for script in given.scripts or SCRIPTS:
         with tempfile.TemporaryDirectory() as place:
@@ -97,13 +107,13 @@ def main() -> None:
             for number in range(given.times):
                 out, after = Path(place) / f"killed{number}", moments.uniform(0, duration)
                 try:
-                    outcome = kill_once(script, out, after)
+                    outcome = kill_once(script, out, after, sent)
                     assert (out / f"{script}.csv").read_bytes() == expected, "the CSV differs"
                 except AssertionError as error:
                     failures += 1
                     outcome = f"FAILED: {error}"
                 print(
-                    f"{script} {number + 1}/{given.times}: killed after {after:.1f} s of {duration:.1f}; {outcome}",
+                    f"{script} {number + 1}/{given.times}: {done} after {after:.1f} s of {duration:.1f}; {outcome}",
                     flush=True,
                 )
     print(f"{failures} failures")
