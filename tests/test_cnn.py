@@ -439,20 +439,19 @@ def test_cnn_runs_all_baselines_and_writes_everything(quick):
     assert "Best by test accuracy" in (out / "README.md").read_text()
 
 
-def test_a_second_start_repeats_nothing_and_gives_the_same_table(quick, folder):
+def test_a_second_start_repeats_nothing_and_gives_the_same_table(quick, folder, capsys):
     out, _ = quick
     before = (out / "cnn.csv").read_bytes()
-    again = script("cnn.py", "--quick", "--data", folder, "--out", out, "--backbone", "efficientnet-lite0")
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count(", 0 to do") == again.stdout.count(" runs: ") > 2
+    cnn.main(["--quick", "--data", str(folder), "--out", str(out), "--backbone", "efficientnet-lite0"])
+    said = capsys.readouterr().out
+    assert said.count(", 0 to do") == said.count(" runs: ") > 2
     assert (out / "cnn.csv").read_bytes() == before
 
 
-def test_xg_shares_its_runs_with_cnn(quick, folder):
+def test_xg_shares_its_runs_with_cnn(quick, folder, capsys):
     out, _ = quick
-    done = script("xg.py", "--quick", "--data", folder, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "3 runs: 3 kept" in done.stdout
+    xg.main(["--quick", "--data", str(folder), "--out", str(out)])
+    assert "3 runs: 3 kept" in capsys.readouterr().out
     table = pd.read_csv(out / "xg.csv")
     assert set(table["run"]) == {"XGBoost default", "XGBoost lr 0.001", "XGBoost lr 0.1"}
     assert (out / "7.2.1_xgboost.png").stat().st_size > 10_000
@@ -463,11 +462,8 @@ def test_public_layout_and_streaming_run(folder, tmp_path):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for path in (folder / "train" / label).iterdir():
             (tmp_path / "photos" / name / path.name).write_bytes(path.read_bytes())
-    done = script(
-        "cnn.py", "fine-tune", "--quick", "--data", tmp_path / "photos", "--out", tmp_path / "out", "--memory", 0,
-        "--backbone", "efficientnet-lite0", "--jobs", 2,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    places = ["--data", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
+    cnn.main(["fine-tune", "--quick", *places, "--memory", "0", "--backbone", "efficientnet-lite0", "--jobs", "2"])
     assert set(pd.read_csv(tmp_path / "out" / "cnn.csv")["section"]) == {"7.2.5"}
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 import cnn
@@ -74,8 +75,14 @@ def test_a_failed_section_says_so_and_gets_well(tmp_path):
 
 
 def test_scripts_that_write_at_the_same_time_lose_no_section(tmp_path):
+    def write(number: int) -> None:
+        with gallery.writing(tmp_path):
+            save(tmp_path, "script", f"1.{number}")
+
+    (tmp_path / "runs").mkdir()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: save(tmp_path, f"script{number}", f"1.{number}"), range(24)))
+        list(pool.map(write, range(24)))
+    assert len(set(pd.read_csv(tmp_path / "script.csv", dtype=str).section)) == 24
     page = (tmp_path / "README.md").read_text()
     assert re.findall(r"^## (\S+)", page, re.MULTILINE) == [f"1.{number}" for number in range(24)]
 

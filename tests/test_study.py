@@ -107,14 +107,15 @@ def test_the_report_is_printed_and_saved(quick):
         assert re.search(r"\(rows? \d", verdict), f"cites no row: {verdict}"
 
 
-def test_a_second_call_repeats_nothing_and_redraws_the_same(quick):
+def test_a_second_call_repeats_nothing_and_redraws_the_same(quick, capsys):
     out, _ = quick
     names = ["NN_tutorial.csv", "README.md", "6.1.1_learning_rate.png", "6.2.1.1_best_model_map.png"]
     before = {name: (out / name).read_bytes() for name in names}
     process = script("--quick", "--out", out)
     assert "0 to do" in process.stdout
     assert {name: (out / name).read_bytes() for name in names} == before
-    assert "0 to do" in script("epochs", "width", "--quick", "--out", out).stdout  # whichever experiment they were for
+    NN_tutorial.main(["epochs", "width", "--quick", "--out", str(out)])
+    assert "0 to do" in capsys.readouterr().out  # whichever experiment they were for
     assert {name: (out / name).read_bytes() for name in names} == before
 
 
@@ -155,8 +156,7 @@ def test_chosen_experiments_keep_the_other_sections(quick, tmp_path):
     out.mkdir()
     for name in ("NN_tutorial.csv", "NN_tutorial.seconds.csv", "README.md"):
         (out / name).write_bytes((full / name).read_bytes())
-    process = script("learning-rate", "depth", "--seeds", 1, "--quick", "--jobs", 1, "--out", out)
-    assert process.returncode == 0, process.stderr
+    NN_tutorial.main(["learning-rate", "depth", "--seeds", "1", "--quick", "--jobs", "1", "--out", str(out)])
     assert {path.stem for path in out.glob("*.png")} == {"6.1.1_learning_rate", "6.2.1.3_depth"}
     old, new = (pd.read_csv(folder / "NN_tutorial.csv", dtype={"section": str}) for folder in (full, out))
     assert list(dict.fromkeys(new["section"])) == SECTIONS
@@ -215,15 +215,16 @@ def test_other_peoples_files_work_unchanged(tmp_path):
         places = pd.DataFrame(generator.uniform((100, -40), (150, -10), (rows, 2)), columns=["long", "lat"])
         places["country"] = 7 * (places["long"] > 125) + 2 * (places["lat"] > -25) + 1
         places.to_csv(folder / f"{split}.csv")  # with the unnamed index
-    process = script("--data", folder, "--out", tmp_path / "out", "--quick", "--seeds", 1)
-    assert process.returncode == 0, process.stderr
+    options = ["--quick", "--seeds", "1", "--jobs", "1"]
+    NN_tutorial.main(["--data", str(folder), "--out", str(tmp_path / "out"), *options])
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == FIGURES
 
 
-def test_list_names_all_experiments():
-    process = script("--list")
-    assert process.returncode == 0
-    assert [line.split()[:2] for line in process.stdout.splitlines()] == [
+def test_list_names_all_experiments(capsys):
+    with pytest.raises(SystemExit) as end:
+        NN_tutorial.main(["--list"])
+    assert end.value.code == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
         [experiment.section, experiment.name] for experiment in NN_tutorial.EXPERIMENTS
     ]
     assert [experiment.section for experiment in NN_tutorial.EXPERIMENTS] == SECTIONS
