@@ -179,7 +179,7 @@ def _tables(report: Report, width: int) -> tuple[list[str], int]:
 
     A table holds the rows that share a column with its first one and have any of the columns shown.
     """
-    left = dict(zip(report.rows, enumerate(report.rows.values(), 1), strict=True))
+    left = {run: (number, cells) for number, (run, cells) in enumerate(report.rows.items(), 1) if cells}
     tables, shown = [], set()
     while left:
         _, first = next(iter(left.values()))

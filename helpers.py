@@ -34,7 +34,8 @@ import ctrl_c
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
-plt.style.use(Path(__file__).with_name("study.mplstyle"))
+STYLE = matplotlib.rc_params_from_file(Path(__file__).with_name("study.mplstyle"), use_default_template=False)
+matplotlib.rcParams.update(STYLE)
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no version, no date
 # Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
 LOOK = {
@@ -161,8 +162,8 @@ def parse_arguments(
     arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
     arguments.device = device = choose_device(arguments.device)
     matplotlib.rcParams["savefig.format"] = arguments.format
-    if arguments.quick:
-        matplotlib.rcParams["savefig.dpi"] = 100  # half the style's, as drawing is most of a quick run
+    # Drawing is most of a quick run.
+    matplotlib.rcParams["savefig.dpi"] = STYLE["savefig.dpi"] / (2 if arguments.quick else 1)
     if arguments.redraw and arguments.fresh:
         raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
     arguments.jobs = arguments.jobs or {"cpu": joblib.cpu_count(), "cuda": torch.cuda.device_count(), "mps": 1}[device]

@@ -152,6 +152,15 @@ def photos(scratch: Path) -> list[Row]:
 PARTS = {"workers": workers, "seeds": seeds, "places": places, "photos": photos}
 
 
+# Of the lines of a panel, in their order: measured, then on paper. Where two lie on each other, both are seen.
+LOOKS = (
+    {"color": "#0072B2", "marker": "o", "markersize": 8},
+    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    {"color": "black", "linestyle": ":"},
+    {"color": "0.55", "linestyle": "-."},
+)
+
+
 def draw(table: pd.DataFrame, out: Path) -> None:
     """scaling.png: time above, memory below, one column per quantity that grows."""
     fig, axes = helpers.figure(
@@ -159,29 +168,28 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         2,
         4,
         (15, 7.5),
+        sharex="col",
     )
     for column, what in enumerate(PARTS):
-        mine = table[table.what == what]
+        mine, looks = table[table.what == what], iter(LOOKS)
         for variant, rows in mine.groupby("variant", sort=False):
             if variant == "not in runs":
                 axes[0, column].axhline(rows.seconds.item(), color="0.6", linewidth=1, linestyle=":")
                 axes[0, column].text(64, rows.seconds.item() * 1.06, "serial part", ha="right", fontsize="small")
                 continue
-            paper = {"linestyle": "--", "marker": ""} if "paper" in variant else {"marker": "o"}
-            axes[0, column].plot(rows["size"], rows.seconds, label=variant, **paper)
+            look = next(looks)
+            axes[0, column].plot(rows["size"], rows.seconds, label=variant, **look)
             if rows.gib.notna().all():
-                axes[1, column].plot(rows["size"], rows.gib, label=variant, **paper)
+                axes[1, column].plot(rows["size"], rows.gib, label=variant, **look)
         for ax in axes[:, column]:
-            ax.set(xscale="log", xlabel=what)
+            ax.set(xscale="log")
             ax.set_xticks(sorted(set(mine["size"])))
             ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x <= 100 else f"$10^{{{np.log10(x):.0f}}}$")
             ax.minorticks_off()
-        axes[0, column].set(yscale="log", title=what)
+        axes[0, column].set(yscale="log", title=what, ylabel=f"{'wall' if what == 'workers' else 'processor'} time (s)")
         if len(mine):
             axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
-        axes[1, column].set_ylim(0, 1.1 * mine.gib.max())
-    axes[0, 0].set_ylabel("wall time (s)")
-    axes[0, 1].set_ylabel("processor time (s)")
+        axes[1, column].set(xlabel=what, ylim=(0, 1.1 * mine.gib.max()))
     axes[1, 0].set_ylabel("largest process (GiB resident)")
     helpers.save_figure(fig, out / "scaling.png", engine.machine())
 

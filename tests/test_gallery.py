@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import cnn
 import gallery
@@ -128,7 +129,13 @@ def test_a_table_has_the_columns_that_fit_the_terminal(monkeypatch):
 def test_rows_of_other_columns_get_a_table_of_their_own_and_what_is_left_out_is_counted(monkeypatch):
     scores, pair = report({}, None).rows["plain"], {("test", "difference"): np.zeros(3)}
     names = [f"{which} Big-Network lr 0.1" for which in ("first", "second")]
-    rows = {names[0]: scores, "first minus second": pair, names[1]: scores, "none": {("test", "p"): np.ones(3)}}
+    rows = {
+        names[0]: scores,
+        "first minus second": pair,
+        names[1]: scores,
+        "none": {("test", "p"): np.ones(3)},
+        "empty": {},
+    }
     found = Report(rows, "It works", [], "", backbone="Big-Network")
 
     def told(width: int) -> list[str]:
@@ -154,6 +161,15 @@ def test_two_seeds_have_the_interval_of_the_examples_judged():
     assert helpers.show(np.array([0.7, 0.8]), 160) == f"0.7500 ± {(high - low) / 2:.4f}"
     assert helpers.show(np.array([0.7, 0.8])) == "0.7500"
     assert helpers.show(np.array([0.7, 0.8, 0.75]), 160) == "0.7500 ± 0.1242"
+
+
+def test_quick_figures_have_half_the_resolution_and_only_they(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", matplotlib.rcParams["savefig.dpi"])  # is put back
+    for options, size in ((["--quick"], (900, 500)), ([], (1800, 1000))):
+        helpers.parse_arguments("", xg.EXPERIMENTS, options)
+        helpers.save_figure(helpers.figure("Title")[0], tmp_path / "6.1.1_a.png", "A note.")
+        with Image.open(tmp_path / "6.1.1_a.png") as image:
+            assert image.size == size
 
 
 @pytest.mark.parametrize(
