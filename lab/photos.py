@@ -1,4 +1,4 @@
-"""Photos of real and fake faces, for both scripts of section 7: where they lie, what is read, how they are seen."""
+"""Photos of real and fake faces: where they lie, what is read, how they are brought to size."""
 
 import hashlib
 import io
@@ -7,6 +7,7 @@ import runpy
 import sys
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,15 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from helpers import SPLITS, InputError, check_data, warn_of_repeats
+from lab.errors import InputError, warn
+from lab.files import check_folder, warn_of_repeats
+from lab.results import SPLITS
 
-CLASSES = {"real": ("real", "0_real"), "fake": ("fake", "1_fake")}  # label 0 and label 1, with their folders
+CLASSES = ("real", "fake")  # label 0 and label 1
+CLASS_FOLDERS = {"real": ("real", "0_real"), "fake": ("fake", "1_fake")}
 FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 SHARES = {"train": 0.7, "validation": 0.8, "test": 1.0}  # upper end of each split's share where there are no splits
+DATA = Path(__file__).parents[1] / "data"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_PIXELS = 100_000_000
 BAD_SHARE = 0.1  # up to this share of a class folder's photos, or one, is left out with a warning where unreadable
@@ -66,7 +71,7 @@ class Photos:
                 sampler=parts,
                 batch_size=None,
                 num_workers=2,
-                # joblib's workers can't start processes their own way.
+                # loky's workers can't start processes their own way.
                 multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
             )
         for part, photos in zip(parts, stream, strict=True):
@@ -84,18 +89,18 @@ class _Streamed(torch.utils.data.Dataset):
     def __getitem__(self, part: np.ndarray) -> np.ndarray:
         pixels = np.empty((len(part), self.view.crop, self.view.crop, 3), np.uint8)
         for place, number in enumerate(part):
-            pixels[place] = see(read_photo(self.paths[number].read_bytes()), self.view)
+            pixels[place] = resize(read_photo(self.paths[number].read_bytes()), self.view)
         return pixels
 
 
-def cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+def split_into(order: np.ndarray, size: int) -> list[np.ndarray]:
     """An order in parts of `size`, of which the last may be smaller."""
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def demo_faces() -> Path:
     """The folder of the demo set, which data/make_faces.py builds on first use. Raises InputError."""
-    maker = Path(__file__).parent / "data" / "make_faces.py"
+    maker = DATA / "make_faces.py"
     folder = maker.with_name("faces")
     version = folder / "make_faces.sha256"  # a demo set of other code is built anew
     digest = hashlib.sha256(maker.read_bytes()).hexdigest()
@@ -157,7 +162,7 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
             left_out += [f"{path.relative_to(folder)} ({reason})" for path, reason in problems.items()]
     if left_out:
         names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
-        print(f"warning: {len(left_out)} of {total} photos are left out: {names}", file=sys.stderr)
+        warn(f"{len(left_out)} of {total} photos are left out: {names}")
     read = {split: [file.hex() for file in files if file] for split, files in digests.items()}
     warn_of_repeats(folder, "photos", {split: pd.DataFrame({"digest": files}) for split, files in read.items()})
     photos.fingerprint = digest.hexdigest()
@@ -166,7 +171,7 @@ def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: 
 
 def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """{split: {class: files}} in either layout."""
-    check_data(folder, "give --data a folder of photos")
+    check_folder(folder, "give --data a folder of photos")
     splits = {split: _subfolder(folder, names) for split, names in FOLDERS.items()}
     if any(splits.values()):
         for split, path in splits.items():
@@ -174,7 +179,7 @@ def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
                 names = " or ".join(FOLDERS[split])
                 raise InputError(f"has no {split} photos", str(folder), f"add a folder {names}")
         return {split: _classes(path) for split, path in splits.items()}
-    if all(_subfolder(folder, names) is None for names in CLASSES.values()):
+    if all(_subfolder(folder, names) is None for names in CLASS_FOLDERS.values()):
         remedy = "give --data a folder with train, val and test, or with 0_real and 1_fake, of JPEG, PNG, WebP or BMP"
         raise InputError("has no photos of real and fake faces", str(folder), remedy)
     found = {split: {} for split in SPLITS}
@@ -198,12 +203,12 @@ def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     found = {}
-    check_data(folder, "make it readable")
-    for name, names in CLASSES.items():
+    check_folder(folder, "make it readable")
+    for name, names in CLASS_FOLDERS.items():
         path = _subfolder(folder, names)
         if path is None:
             raise InputError(f"has no {name} photos", str(folder), f"add a folder {' or '.join(names)}")
-        check_data(path, "make it readable")
+        check_folder(path, "make it readable")
         files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
         files = [file for file in files if file.is_file() or file.is_symlink()]
         if not files:
@@ -223,7 +228,7 @@ def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], bar: tqdm) -> 
             data = path.read_bytes()
             image = read_photo(data)
             for view, pixels in space.items():
-                pixels[number] = see(image, view)
+                pixels[number] = resize(image, view)
             return hashlib.sha256(data).digest(), ""
         except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
             return b"", str(error).partition("<_io")[0].strip() or type(error).__name__
@@ -231,13 +236,12 @@ def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], bar: tqdm) -> 
     digests, problems = [], {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on odd metadata; what can't be decoded raises
-        work = (joblib.delayed(one)(number, path) for number, path in enumerate(paths))
-        parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), prefer="threads", return_as="generator")
-        for path, (digest, problem) in zip(paths, parallel(work), strict=True):
-            bar.update()
-            digests.append(digest)
-            if problem:
-                problems[path] = problem
+        with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+            for path, (digest, problem) in zip(paths, threads.map(one, range(len(paths)), paths), strict=True):
+                bar.update()
+                digests.append(digest)
+                if problem:
+                    problems[path] = problem
     return digests, problems
 
 
@@ -256,7 +260,7 @@ def read_photo(data: bytes) -> Image.Image:
     return upright.convert("RGB")
 
 
-def see(image: Image.Image, view: View) -> np.ndarray:
+def resize(image: Image.Image, view: View) -> np.ndarray:
     """(crop, crop, 3) uint8 of an RGB image, as torchvision's Resize((side, side)) and CenterCrop(crop)."""
     resized = image.resize((view.side, view.side), Image.Resampling.BILINEAR)
     corner = round((view.side - view.crop) / 2)

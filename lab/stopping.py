@@ -1,15 +1,20 @@
 """Ctrl-C ends a script with one line and exit code 130, at whatever moment it comes.
 
 Python's own KeyboardInterrupt does not: nobody catches it while the modules are imported, which takes seconds, and
-where it is raised in a finaliser or a callback, Python reports it and goes on.
+where it is raised in a finaliser or a callback, Python reports it and goes on. A script imports this module first, so
+that even then Ctrl-C, and an InputError such as that of an impossible Config, end in one line.
 """
 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from pathlib import Path
+
+from lab.errors import InputError
 
 LINE = "stopped: finished runs are kept, the same command goes on from here"
 
@@ -17,11 +22,11 @@ LINE = "stopped: finished runs are kept, the same command goes on from here"
 class _Handler:
     """Raises KeyboardInterrupt and remembers it."""
 
-    pressed = held = False
+    pressed = postponed = False
 
     def __call__(self, *_) -> None:
         self.pressed = True
-        if not self.held:
+        if not self.postponed:
             raise KeyboardInterrupt
 
 
@@ -30,14 +35,22 @@ def _leave(*_) -> None:
     os._exit(130)
 
 
-def leave_at_once() -> None:
-    """Until `heard` is entered, for the imports at the start, when there is nothing to clear up."""
-    signal.signal(signal.SIGINT, _leave)
+def _tell(kind: type, error: BaseException, trace) -> None:
+    if not issubclass(kind, InputError):
+        return sys.__excepthook__(kind, error, trace)
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+_main = Path(getattr(sys.modules["__main__"], "__file__", None) or "/")
+if _main.resolve().parent == Path(__file__).resolve().parents[1] and threading.current_thread().name == "MainThread":
+    signal.signal(signal.SIGINT, _leave)  # until `listening` is entered, when there is nothing to clear up yet
+    sys.excepthook = _tell
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt inside, and `heed` raises it again where it was lost, without a word."""
+def listening() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt inside, and `check` raises it again where it was lost, without a word."""
     before, tell = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if not isinstance(before, _Handler):
         signal.signal(signal.SIGINT, _Handler())
@@ -50,27 +63,27 @@ def heard() -> Iterator[None]:
         sys.unraisablehook = tell
 
 
-def heed() -> None:
-    """Raises KeyboardInterrupt if Ctrl-C was pressed since `heard` was entered."""
+def check() -> None:
+    """Raises KeyboardInterrupt if Ctrl-C was pressed since `listening` was entered."""
     handler = signal.getsignal(signal.SIGINT)
     if isinstance(handler, _Handler) and handler.pressed:
         raise KeyboardInterrupt
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Ctrl-C waits for the end of what is inside; only within `heard`."""
+def postponed() -> Iterator[None]:
+    """Ctrl-C waits for the end of what is inside; only within `listening`."""
     handler = signal.getsignal(signal.SIGINT)
-    handler.held = True
+    handler.postponed = True
     try:
         yield
     finally:
-        handler.held = False
-    heed()
+        handler.postponed = False
+    check()
 
 
 @contextmanager
-def kept_from_children() -> Iterator[None]:
+def hidden_from_children() -> Iterator[None]:
     """A terminal sends Ctrl-C to all processes: those that are started inside never hear it, this one does."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -1,21 +1,22 @@
 """What the scripts tell: on the terminal, in the tables OUT/SCRIPT.csv and in the gallery OUT/README.md."""
 
-import argparse
 import inspect
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-import helpers
-from helpers import COLUMNS, SPLITS, Experiment, InputError, Report, RunsFailed, show
+from lab import charts, files
+from lab.errors import InputError, RunsFailed
+from lab.results import SPLITS, Experiment, Report, Result
+from lab.statistics import show
 
+COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
 SECTION = r"\d+(\.\d+)*"
 PAGE = "README.md"  # in OUT, where Git hosts show it
 TITLE = "# Gallery: MLPs against CNNs"
@@ -25,7 +26,7 @@ and `xg.py` from their finished runs and added to with every call. `python NN_tu
 xg.py` makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.
 
 Numbers are means over n seeds ± their 95% interval: Student's t over the seeds; where n is 1 or 2, Wilson's over the
-examples judged, of accuracies alone. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the
+examples, of accuracies alone. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the
 rows of their table."""
 
 
@@ -78,14 +79,19 @@ def _read_page(path: Path) -> dict[str, str]:
 
 
 def save_reports(
-    arguments: argparse.Namespace, script: str, reports: dict[str, Report], lacking: dict[str, list[str]]
+    out: Path,
+    script: str,
+    experiments: Sequence[Experiment],
+    reports: dict[str, Report],
+    lacking: dict[str, list[str]],
+    texts: dict[str, str],
 ) -> None:
     """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and the gallery, inside `writing`; what else they hold stays.
 
-    A section that lacks runs has a row with the metric `failed` for each and no other; if there are any, RunsFailed is
-    raised at the end. Raises InputError where --redraw has found nothing to draw.
+    texts: {section: what `describe` says of it}. A section that lacks runs has a row with the metric `failed` for each
+    and no other; if there are any, RunsFailed is raised at the end. Raises InputError where --redraw has found nothing
+    to draw.
     """
-    out = arguments.out
     if not reports and not lacking:
         remedy = "give the options that they were made with, or leave out --redraw"
         raise InputError("no experiment has all its finished runs", str(out / "runs" / script), remedy)
@@ -95,7 +101,7 @@ def save_reports(
             for section, report in reports.items()
             for run, cells in report.rows.items()
             for (split, metric), values in cells.items()
-            if ("seconds" in metric) == times
+            if is_time(metric) == times
             for seed, value in enumerate(values)
         ]
         if not times:
@@ -104,22 +110,24 @@ def save_reports(
         kept = kept[~kept["section"].isin([*reports, *lacking])]
         table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
-        helpers.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
+        files.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
     sections = _read_page(out / PAGE)
-    for experiment in arguments.experiments:
+    for experiment in experiments:
         section = experiment.section
-        if section in reports:
-            text = describe(experiment, reports[section], script, out, arguments.quick)
-        elif section in lacking:
-            text = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
-        else:  # left out by --redraw
-            continue
-        sections[section] = f"{section} {experiment.name}\n\n{text}"
-    helpers.write_whole(out / PAGE, _gallery(sections).encode())
+        if section in lacking:
+            texts[section] = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
+        if section in texts:  # else left out by --redraw
+            sections[section] = f"{section} {experiment.name}\n\n{texts[section]}"
+    files.write_whole(out / PAGE, _gallery(sections).encode())
     print(f"\nGallery: {out / PAGE}; all numbers: {script}.csv beside it.")
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")
+
+
+def is_time(metric: str) -> bool:
+    """Whether a metric is a time, which never repeats; their names start so: seconds, seconds_per_epoch, ..."""
+    return metric.split("_")[0] == "seconds"
 
 
 def _numbers(section: str) -> tuple[int, ...]:
@@ -141,67 +149,37 @@ def _gallery(sections: dict[str, str]) -> str:
     return "\n\n".join([TITLE, INTRO, _grid(findings), *(f"## {text}" for text in ordered.values())]) + "\n"
 
 
-def describe(experiment: Experiment, report: Report, script: str, out: Path, quick: bool = False) -> str:
-    """An experiment's section of the gallery in Markdown, with all figures OUT/SECTION_*.png."""
+def describe(experiment: Experiment, report: Report, script: str, made_in: str = "", quick: bool = False) -> str:
+    """An experiment's section of the gallery in Markdown, with the report's figures."""
     headline = _markdown("QUICK RUN, NOT A RESULT: " * quick + report.headline)
     question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
-    figures = sorted(path.name for path in out.glob(f"{experiment.section}_*.png"))
-    made_in = report.made_in and f" in {report.made_in}"
+    figures = [(charts.title_of(figure), f"{name}.png") for name, figure in report.figures.items()]
     together = "±\N{NO-BREAK SPACE}"  # where a cell is narrow it breaks before the sign
     return "\n\n".join(
         [
             re.sub(r"\n+(Varied|Look for):", r"\n\n*\1:*", question),
-            *(f"![{headline}]({name})" for name in figures),
+            *(f"![{_markdown(title)}]({name})" for title, name in figures),
             f"**{headline}**",
             _grid([[_markdown(cell).replace("± ", together) for cell in line] for line in _table(report, 7, 4)]),
             "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
             f"Rule: {_markdown(report.rule)}",
-            f"Made with `python {script}.py {experiment.name}`{made_in}; all numbers: [{script}.csv]({script}.csv).",
+            f"Made with `python {script}.py {experiment.name}`{made_in and f' in {made_in}'}; all numbers: "
+            f"[{script}.csv]({script}.csv).",
         ]
     )
 
 
 def brief(experiment: Experiment, report: Report) -> str:
-    """The report as text for a terminal or a log: headline, as many columns of its tables as fit, verdicts."""
+    """The report as text for a terminal or a log: headline, table, verdicts."""
     width = shutil.get_terminal_size().columns
     whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
     title = textwrap.fill(f"{experiment.section} {experiment.name}: {report.headline}", **whole)
-    tables, left_out = _tables(report, width)
-    said = [f"Names: without {report.backbone}."] if any(_short(run, report) != run for run in report.rows) else []
-    said += [f"{left_out} column{'s' * (left_out > 1)} more in the gallery and its CSV."] if left_out else []
-    notes = [textwrap.fill(f"({' '.join(said)})", **whole), ""] if said else []
+    header, *lines = _table(report, 7, 3)
+    cells = [line[3:] for line in lines]
+    names = [f"{number}  {' '.join(run.split())}" for number, run, *_ in lines]
+    table = pd.DataFrame(cells, names, header[3:]).to_string(line_width=max(width, 20), justify="left")
     verdicts = [textwrap.fill(f"- {verdict}", subsequent_indent="  ", **whole) for verdict in report.verdicts]
-    return "\n".join(["", title, "", *(f"{table}\n" for table in tables), *notes, *verdicts])
-
-
-def _tables(report: Report, width: int) -> tuple[list[str], int]:
-    """The rows as tables for a terminal `width` characters wide, and the number of columns that have no room there.
-
-    A table holds the rows that share a column with its first one and have any of the columns shown.
-    """
-    left = {run: (number, cells) for number, (run, cells) in enumerate(report.rows.items(), 1) if cells}
-    tables, shown = [], set()
-    while left:
-        _, first = next(iter(left.values()))
-        group = {run: cells for run, (_, cells) in left.items() if first.keys() & cells.keys()}
-        for most in range(8, 0, -1):
-            header, *lines = _table(replace(report, rows=group), most, 3)
-            lines = [line for line in lines if any(line[3:])]
-            lines = [[str(left[run][0]), _short(run, report), *cells] for _, run, *cells in lines]
-            words = [[cell.partition(" ")[part] for cell in header] for part in (0, 2)]  # the header takes two lines
-            widths = [max(map(len, column)) for column in zip(*words, *lines, strict=True)]
-            if sum(widths) + 2 * (len(widths) - 1) <= width:
-                break
-        tables.append("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in (*words, *lines)))
-        shown |= set(header[3:])
-        numbers = {line[0] for line in lines}
-        left = {run: (number, cells) for run, (number, cells) in left.items() if str(number) not in numbers}
-    return tables, len(_columns(report)) - len(shown)
-
-
-def _short(run: str, report: Report) -> str:
-    """The label without the backbone, which would take the room of a column."""
-    return run.replace(f" {report.backbone}", "") if report.backbone else run
+    return "\n".join(["", title, "", re.sub(" +$", "", table, flags=re.MULTILINE), "", *verdicts])
 
 
 def _columns(report: Report) -> list[tuple[str, str]]:
@@ -227,19 +205,19 @@ def _table(report: Report, most: int, digits: int) -> list[list[str]]:
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
         table.append([str(number), run, str(max(len(values) for values in cells.values()))])
-        table[-1] += [_cell(cells, *column, report.judged, digits) if column in cells else "" for column in columns]
+        table[-1] += [_cell(cells, *column, report.examples, digits) if column in cells else "" for column in columns]
     return table
 
 
-def _cell(cells: dict, split: str, metric: str, judged: dict[str, int], digits: int) -> str:
+def _cell(cells: dict, split: str, metric: str, examples: dict[str, int], digits: int) -> str:
     """Mean ± 95% interval, or mean [METRIC_low, METRIC_high] where the cells have these."""
-    digits = 3 if "seconds" in metric else digits
+    digits = 3 if is_time(metric) else digits
     ends = [cells[split, f"{metric}_{end}"] for end in ("low", "high") if (split, f"{metric}_{end}") in cells]
     if len(ends) == 2:
         return "{} [{}, {}]".format(
             *(show(np.mean(x, keepdims=True), 0, digits) for x in (cells[split, metric], *ends))
         )
-    return show(cells[split, metric], judged.get(split, 0) if metric == "accuracy" else 0, digits)
+    return show(cells[split, metric], examples.get(split, 0) if metric == "accuracy" else 0, digits)
 
 
 def _grid(table: list[list[str]]) -> str:
@@ -255,9 +233,9 @@ def _markdown(text: str) -> str:
     return re.sub(r"[\\`*_|]|<(?=\S)|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
-def made_in(runs: Iterable[dict[str, np.ndarray]]) -> str:
+def made_in(results: Iterable[Result]) -> str:
     """`84.3 s of training on MACHINE`, from what the kept runs say of themselves; empty where they don't."""
-    runs = list(runs)
-    seconds = np.sum([np.sum(run.get("run_seconds", 0)) for run in runs], keepdims=True)
-    machines = sorted({str(machine) for run in runs for machine in np.ravel(run.get("made_on", ()))})
+    results = list(results)
+    seconds = np.array([sum(result.seconds for result in results)])
+    machines = sorted({machine for result in results for machine in result.machines})
     return f"{show(seconds, digits=3)} s of training on {'; '.join(machines)}" if machines else ""

@@ -1,6 +1,6 @@
 """One training over several processes, as torchrun starts them: `torchrun --nproc-per-node 2 cnn.py`.
 
-Process 0 does what a single process would do. Where it comes to work that can be shared, it tells the others, which
+Process 0 does what a single process would do. Where it comes to work that can be shared, it asks the others, which
 have loaded the same photos, to join in. With one process, as usual, nothing here does anything.
 """
 
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from helpers import InputError
+from lab.errors import InputError
 
 WAIT = timedelta(days=7)  # for process 0, which does some work alone
 
@@ -34,10 +34,10 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Part, when process 0 has no more work to share; the others have heard it as None."""
+    """Part, when process 0 has no more work to share; the others have received it as None."""
     if count() > 1:
         if rank() == 0:
-            tell(None)
+            send(None)
         dist.barrier()
         dist.destroy_process_group()
 
@@ -73,14 +73,14 @@ def check(device: str, cluster: str | None) -> None:
 # ---------------------------------------------------------------------------- who does what
 
 
-def tell(message: Any) -> None:
+def send(message: Any) -> None:
     """Process 0 sends a message to the others."""
     if count() > 1:
         dist.broadcast_object_list([message], device=torch.device("cpu"))
 
 
-def hear() -> Any:
-    """What process 0 tells."""
+def receive() -> Any:
+    """What process 0 sends."""
     message = [None]
     try:
         dist.broadcast_object_list(message, device=torch.device("cpu"))
@@ -89,10 +89,10 @@ def hear() -> Any:
     return message[0]
 
 
-def joint(function: Callable) -> Callable:
+def on_all(function: Callable) -> Callable:
     """`function` for process 0 to call, so that all processes do it together.
 
-    The others hear the function and its first argument, the configuration; they have the rest. An error ends this
+    The others receive the function and its first argument, the configuration; they have the rest. An error ends this
     process, and torchrun then the others, for these are in the middle of the same work.
     """
     if count() == 1:
@@ -100,7 +100,7 @@ def joint(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*arguments):
-        tell((function, arguments[:1]))
+        send((function, arguments[:1]))
         try:
             return function(*arguments)
         except Exception:

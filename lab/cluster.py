@@ -1,0 +1,114 @@
+"""Workers of a Dask cluster do the runs. They need the same packages, but no file of this repository."""
+
+import importlib.metadata
+import io
+import logging
+import pickle
+import platform
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def gave_up(address: str | None) -> tuple[type[BaseException], ...]:
+    """What a future raises whose workers all died; nothing for processes of this machine."""
+    if not address:
+        return ()
+    from distributed import KilledWorker
+
+    return (KilledWorker,)
+
+
+@contextmanager
+def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Callable[[Callable], Future]]:
+    """submit(call): call(data) on a worker of the scheduler at `address`, which gets the data and our code once.
+
+    Raises InputError where no scheduler or worker answers, where the scheduler is lost, and for a worker that might
+    give other results.
+    """
+    try:
+        import cloudpickle
+        from distributed import Client
+        from distributed.comm import CommClosedError
+    except ImportError:
+        remedy = 'python -m pip install -e ".[cluster]"'
+        raise InputError("dask.distributed is not installed", f"--cluster {address}", remedy) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # one line will say it
+    where = f"--cluster {address}"
+    try:
+        client = Client(address, timeout=5, set_as_default=False)
+    except (OSError, ValueError) as error:
+        remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
+        raise InputError(f"no Dask scheduler answers ({error})", where, remedy) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError:
+            remedy = f"start some with `dask worker {address} --nthreads 1`"
+            raise InputError("the scheduler has no workers", where, remedy) from None
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # of _on_worker
+        try:
+            given = client.scatter((_source(), pickle.dumps(data)), broadcast=True, hash=False)
+            workers = client.get_executor(pure=False)
+            yield lambda call: workers.submit(_on_worker, given, cloudpickle.dumps((call, versions)))
+        except (CancelledError, CommClosedError):
+            remedy = "finished runs are kept, the same command goes on from here"
+            raise InputError("the scheduler is lost", where, remedy) from None
+        finally:
+            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def _source() -> bytes:
+    """The scripts and the laboratory as a ZIP archive."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as whole:
+        for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("lab/*.py"), ROOT / "study.mplstyle"]):
+            whole.writestr(str(path.relative_to(ROOT)), path.read_bytes())
+    return archive.getvalue()
+
+
+def _on_worker(given: tuple[bytes, bytes], message: bytes):
+    """Unpack the code that was sent, where the worker has not done so, and call with the data."""
+    import hashlib
+    import io
+    import pickle
+    import sys
+    import tempfile
+    import zipfile
+
+    source, data = given
+    digest = hashlib.sha256(source).hexdigest()
+    if getattr(sys, "_mlps_against_cnns", None) != digest:  # a worker may have had another version before
+        folder = tempfile.mkdtemp()
+        with zipfile.ZipFile(io.BytesIO(source)) as whole:
+            whole.extractall(folder)
+            names = {name.removesuffix(".py").split("/")[0] for name in whole.namelist()}
+        for name in [name for name in sys.modules if name.split(".")[0] in names]:
+            del sys.modules[name]
+        sys.path.insert(0, folder)
+        sys._mlps_against_cnns = digest
+    from lab import cluster
+
+    call, versions = pickle.loads(message)
+    cluster.check_worker(versions)
+    return call(pickle.loads(data))
+
+
+def check_worker(versions: dict[str, str]) -> None:
+    """Raises InputError for a worker of a cluster that might give other results than the script's machine."""
+    from distributed import get_worker
+
+    where = f"worker {get_worker().address} on {platform.node()}"
+    own = {name: importlib.metadata.version(name) for name in versions}
+    if versions != own:
+        here, there = (" ".join(f"{n} {v}" for n, v in found.items()) for found in (own, versions))
+        raise InputError(f"it has {here}", where, f"install {there} there")
+    if get_worker().state.nthreads > 1:
+        raise InputError("it runs several threads", where, "start it with --nthreads 1 --nworkers N")

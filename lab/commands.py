@@ -1,0 +1,156 @@
+"""The command line that the scripts share, and how each one ends: exit codes and errors in one line."""
+
+import argparse
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import joblib
+import torch
+
+from lab import charts, stopping
+from lab.errors import InputError, RunsFailed
+from lab.results import Experiment
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(message, "on the command line", f"see python {self.prog} --help")
+
+
+class _List(argparse.Action):
+    def __init__(self, experiments: Sequence[Experiment], **options):
+        super().__init__(nargs=0, **options)
+        self.experiments = experiments
+
+    def __call__(self, parser, *_):
+        width = max(len(experiment.name) for experiment in self.experiments)
+        for experiment in self.experiments:
+            print(f"{experiment.section:8} {experiment.name:{width}}  {experiment.summary}")
+        parser.exit()
+
+
+def parse_arguments(
+    doc: str,
+    experiments: Sequence[Experiment],
+    argv: Sequence[str] | None = None,
+    options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """The command line that all scripts share; `.experiments` holds the chosen ones. Raises InputError.
+
+    The help shows the first two paragraphs of `doc`: title and examples. `options(parser)` adds a script's own options
+    and sets other defaults.
+    """
+    parser = _Parser(
+        usage="python %(prog)s [NAME ...] [OPTION ...]",
+        description="\n\n".join(doc.split("\n\n")[:2]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
+    add("--list", action=_List, experiments=experiments, help="name the experiments and stop")
+    add("--data", type=Path, default=Path(__file__).parents[1] / "data", metavar="DIR", help="folder of your own data")
+    add("--out", type=Path, default=Path("plots"), metavar="DIR", help="folder of the results (default: %(default)s)")
+    add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
+    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core)")
+    devices = ["auto", "cpu", "cuda", "mps"]
+    add("--device", choices=devices, default="auto", metavar="NAME", help="cpu, cuda, mps or auto (default)")
+    beside = "svg or pdf: figures in it too, beside the PNG"
+    add("--format", choices=charts.FORMATS, default="png", metavar="NAME", help=beside)
+    add("--quick", action="store_true", help="walk every code path on a tiny budget; no results")
+    add("--fresh", action="store_true", help="forget the finished runs of these experiments")
+    add("--redraw", action="store_true", help="draw what has been run again; train nothing")
+    add("--cluster", metavar="ADDRESS", help="train on the workers of this Dask scheduler")
+    if options:
+        options(parser)
+    arguments = parser.parse_args(argv)
+    by_name = {experiment.name: experiment for experiment in experiments}
+    for name in arguments.names:
+        if name not in by_name:
+            near = "".join(f"did you mean {n}? " for n in difflib.get_close_matches(name, by_name, 1))
+            remedy = f"{near}choose from {' '.join(by_name)}"
+            raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
+    arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
+    arguments.device = device = choose_device(arguments.device)
+    if arguments.redraw and arguments.fresh:
+        raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
+    arguments.jobs = arguments.jobs or {"cpu": joblib.cpu_count(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    return arguments
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
+        return number
+
+    parse.__name__ = "whole number"  # argparse puts it into its message
+    return parse
+
+
+def gibibytes(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
+    return number
+
+
+gibibytes.__name__ = "number"  # argparse puts it into its message
+
+
+def choose_device(name: str) -> str:
+    """`auto` takes CUDA, then the CPU; MPS only when asked. Raises InputError for a device that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[name]:
+        raise InputError(f"no {name} device is available", f"--device {name}", "use --device auto or --device cpu")
+    return name
+
+
+# What the operating system says to saving where there is no room, no permission, or something in the way.
+UNSAVED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Call `main` and return the exit code: 0 done, 1 runs failed, 2 bad usage or input, 130 stopped with Ctrl-C."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
+    sys.stdout.write, sys.stdout.flush = _unbroken(sys.stdout.write), _unbroken(sys.stdout.flush)
+    try:
+        with stopping.listening():
+            main()
+            stopping.check()
+    except RunsFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNSAVED:
+            raise
+        where = error.filename or "while saving"
+        print(f"error: {error.strerror}, {where}, make room or choose another folder with --out", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(stopping.LINE, file=sys.stderr)
+        return 130
+    return 0
+
+
+def _unbroken(method: Callable) -> Callable:
+    """A method of standard output that goes on in silence where nobody reads any more, as after `| head`."""
+
+    def call(*arguments):
+        try:
+            return method(*arguments)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return call

@@ -1,0 +1,220 @@
+"""Prediction spaces as maps: what any function from points to countries says, drawn where the places are."""
+
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import zip_longest
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from lab import charts
+from lab.places import Places
+from lab.results import SPLITS
+
+Predict = Callable[[np.ndarray], np.ndarray]  # points (..., 2), degrees, to numbers of countries (...)
+
+
+def several(labels: np.ndarray, width: int) -> np.ndarray:
+    """Where a window of width x width around a cell holds more than one label."""
+    return ndimage.maximum_filter(labels, width) != ndimage.minimum_filter(labels, width)
+
+
+def degrees(value: float, _: int, plus: str, minus: str) -> str:
+    return f"{abs(value):g}°{plus if value > 0 else minus if value < 0 else ''}"
+
+
+COUNTRY = {  # how its name is written
+    "ha": "center",
+    "va": "center",
+    "color": "0.1",
+    "linespacing": 0.95,
+    "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.8)],
+    "parse_math": False,  # of a $
+    "in_layout": False,
+}
+
+
+class Atlas:
+    """Draws what a network predicts for every point of the map around the places.
+
+    Longitude and latitude stay straight axes, as the network sees them; a degree of each is as long as on the ground
+    in the middle of the map.
+    """
+
+    COARSE = 4  # cells along a coarse cell, where the picture is smooth
+    SHADES = ("#74A3D1", "#DB927E", "#72B5A0", "#EDB871", "#C9B2DB", "#CBD27F", "#C4E3F0", "#F7E9AE")  # dark to light
+
+    def __init__(self, places: Places, cells: int = 1600):
+        """`cells`: of the map along its longer side."""
+        self.places = places
+        everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
+        low, high = everywhere.min(axis=0), everywhere.max(axis=0)
+        middle = (low + high) / 2
+        self.aspect = 1 / np.cos(np.radians(np.clip(middle[1], -80, 80)))  # how many of longitude make one of latitude
+        scale = np.array([1.0, self.aspect])
+        span = 1.03 * np.maximum((high - low) * scale, 0.1)
+        span = np.maximum(span, span.max() / (1.5, 4))  # no mere strip
+        self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
+        self.columns, self.rows = (span / span.max() * cells / self.COARSE).astype(int) * self.COARSE
+        tree = cKDTree(places.x["train"] * scale)
+        distance, nearest = tree.query(self.grid(self.COARSE) * scale)
+        self.land = self._land(tree, distance, nearest, span.max())
+        self.colours = self._colours(places.y["train"][nearest])
+
+    def grid(self, step: int) -> np.ndarray:
+        """The middles of squares of step x step cells, (rows, columns, 2), degrees."""
+        sides = [
+            low + (np.arange(0, count, step) + step / 2) * (high - low) / count
+            for low, high, count in zip(self.low, self.high, (self.columns, self.rows), strict=True)
+        ]
+        return np.stack(np.meshgrid(*sides), axis=-1).astype(np.float32)
+
+    def enlarge(self, values: np.ndarray, step: int, order: int) -> np.ndarray:
+        """Values of coarse cells on the finer `grid(step)`: the nearest (order 0) or between the nearest ones (1)."""
+        return ndimage.zoom(values, self.COARSE // step, order=order, grid_mode=True, mode="nearest")
+
+    def _land(self, tree: cKDTree, distance: np.ndarray, nearest: np.ndarray, span: float) -> np.ndarray:
+        """How deep inside the area that has places each coarse cell is, in cells, negative outside.
+
+        A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed.
+        """
+        gaps = tree.query(tree.data, k=[min(5, tree.n)])[0][:, 0]
+        usual = np.clip(np.quantile(gaps, 0.95), 0.004 * span, 0.03 * span)
+        reached = distance < np.clip(0.8 * gaps, usual / 2, 2 * usual)[nearest]
+        closing = 2 * usual / span * max(distance.shape)
+        wide = ndimage.distance_transform_edt(~reached) < closing
+        return ndimage.gaussian_filter(ndimage.distance_transform_edt(wide) - closing, 1.2)
+
+    def _colours(self, truth: np.ndarray) -> np.ndarray:
+        """One colour per country, (countries, 3); those that touch differ in colour and, where possible, in grey.
+
+        Greedy graph colouring in three rounds: countries of most neighbours first, then each again, seeing all others.
+        """
+        count = len(self.places.countries)
+        borders = np.zeros((count, count))
+        for a, b in ((truth[:-1], truth[1:]), (truth[:, :-1], truth[:, 1:])):
+            np.add.at(borders, (a.ravel(), b.ravel()), 1)
+        borders = np.sqrt(borders + borders.T)
+        np.fill_diagonal(borders, 0)
+        shades = np.array([to_rgb(shade) for shade in self.SHADES])
+        grey = shades @ (0.299, 0.587, 0.114)
+        alike = np.exp(-(((grey[:, None] - grey) / 0.05) ** 2)) + 9 * np.eye(len(shades))
+        chosen = np.zeros((count, len(shades)))  # 1 where a country has a colour
+        for country in 3 * np.argsort(-(borders > 0).sum(axis=1), kind="stable").tolist():
+            chosen[country] = 0
+            clash = borders[country] @ chosen @ alike + 0.3 * chosen.sum(axis=0)
+            chosen[country, clash.argmin()] = 1
+        return chosen @ shades
+
+    def figure(self, title: str, foot: str, columns: int = 1) -> tuple[plt.Figure, plt.Axes | np.ndarray]:
+        """A figure for maps side by side, as high as they need."""
+        height = 8.6 * self.rows / self.columns
+        fig, axes = charts.figure(title, foot, 1, columns, (8.6 * columns + 0.9, height + 1.6))
+        fig.set_layout_engine("compressed")
+        return fig, axes
+
+    def picture(self, predict: Predict, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of all squares of step x step cells, (rows, columns, 3), and the countries of the coarse ones.
+
+        Only squares near a border are predicted one by one, a tenth of them.
+        """
+        coarse = predict(self.grid(self.COARSE))
+        labels, mixed = (self.enlarge(values, step, 0) for values in (coarse, several(coarse, 3)))
+        labels[mixed] = predict(self.grid(step)[mixed])
+        inside = np.clip(self.COARSE / step * self.enlarge(self.land, step, 1), 0, 1)[..., None]
+        colours = self.colours[labels]
+        sea = 0.16 * colours + 0.84 * np.array([0.98, 0.99, 1.0])
+        land = np.where(several(labels, 2)[..., None], 1.0, colours)  # with white borders
+        return (255 * (sea + inside * (land - sea))).astype(np.uint8), coarse
+
+    def draw(self, ax: plt.Axes, predict: Predict, small: bool = False) -> None:
+        """A prediction space: countries in colour and by name, wrong test places as dots.
+
+        The small one has no names, degrees or legend.
+        """
+        picture, labels = self.picture(predict, 2 if small else 1)
+        extent = (self.low[0], self.high[0], self.low[1], self.high[1])
+        ax.imshow(picture, origin="lower", extent=extent, aspect=self.aspect, interpolation="antialiased")
+        x, y = self.places.x["test"], self.places.y["test"]
+        wrong = predict(x) != y
+        label = f"test place given to the wrong country: {wrong.sum():,} of {len(y):,}"
+        dots = ax.scatter(*x[wrong].T, s=0.5 if small else 6, color="0.1", linewidths=0, label=label)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        if small:
+            ax.set(xticks=[], yticks=[])
+            return
+        ax.tick_params(length=3, color="0.6", labelcolor="0.3", labelsize="small")
+        for axis, (plus, minus) in ((ax.xaxis, "EW"), (ax.yaxis, "NS")):
+            axis.set_major_formatter(partial(degrees, plus=plus, minus=minus))
+        pale = Patch(facecolor="0.95", edgecolor="0.8", label="pale: no training places near")
+        ax.legend(handles=[dots, pale], loc="upper left", bbox_to_anchor=(0, -0.03), handletextpad=0.4, ncols=2)
+        self.write_names(ax, np.where(self.land > 0, labels, -1))
+
+    def write_names(self, ax: plt.Axes, labels: np.ndarray) -> None:
+        """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none.
+
+        A name is as large as its country allows, from 6 to 11 points. The larger ones come first; one that would cover
+        another is moved up or down, or left out.
+        """
+        taken: dict[int, tuple] = {}
+        for size, country, name, middle, unit in sorted(self.rooms(ax, labels), key=lambda room: -room[0]):
+            half = unit * np.clip(size, 6, 11) / 2
+            for shift in (0, 1, -1, 2, -2):
+                spot = np.clip(middle + shift * half * (0, 1), half, labels.shape[::-1] - half)
+                free = all((abs(spot - other) > half + room).any() for other, room in taken.values())
+                if free and country not in taken and (2 * half < labels.shape[::-1]).all():
+                    taken[country] = spot, half
+                    where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
+                    ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
+
+    def rooms(self, ax: plt.Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
+        """How large each name could be: font size (points), country, the name on one line and on several, the middle
+        of its room (column, row), width and height per point of font size (cells).
+        """
+        ax.figure.get_layout_engine().execute(ax.figure)
+        ax.apply_aspect()  # now the map has the size that it will have
+        cell = ax.bbox.width / labels.shape[1]  # in pixels
+        for country, box in enumerate(ndimage.find_objects(labels + 1)):
+            if box is None:
+                continue
+            own = np.pad(labels[box] == country, 1)
+            name = self.places.countries[country]
+            for lines in dict.fromkeys((name, textwrap.fill(name, 12))):
+                text = ax.text(0, 0, lines, fontsize=10, **COUNTRY)
+                with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks
+                    extent = text.get_window_extent()
+                text.remove()
+                width, height = unit = np.array([extent.width, extent.height]) / 10 / cell
+                room = ndimage.distance_transform_edt(own, sampling=(width / height, 1))  # for ellipses of its form
+                row, column = np.unravel_index(room.argmax(), room.shape)
+                middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
+                yield 1.5 * room.max() / width, country, lines, middle, unit
+
+    def forming(self, title: str, foot: str, stages: dict[str, Predict]) -> plt.Figure:
+        """The map at stages of a training, {its title: what is predicted}: the last one large, the others small."""
+        *early, last = stages
+        columns = -(-len(early) // 2)
+        height = 2 * 17 / (columns + 2) * self.rows / self.columns  # of the large one
+        fig, axes = charts.figure(title, foot, 2, columns + 2, (18, height + 1.6))
+        fig.set_layout_engine("compressed")
+        grid = axes[0, 0].get_gridspec()
+        for name, ax in zip_longest(early, axes[:, :columns].flat):
+            if name is None:
+                ax.remove()
+            else:
+                self.draw(ax, stages[name], small=True)
+                ax.set_title(name)
+        for ax in axes[:, columns:].flat:
+            ax.remove()
+        ax = fig.add_subplot(grid[:, columns:])
+        self.draw(ax, stages[last])
+        ax.set_title(last)
+        return fig

@@ -1,0 +1,366 @@
+"""The sentences of the reports: numbers in, words out, each with the rule that it rests on as its `rule`.
+
+A threshold stands once, in the constant that both the code and its rule read.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lab import statistics
+from lab.results import Result, Rows
+from lab.statistics import UNCLEAR, Difference, compare
+
+
+def cite(rows: Rows, *labels: str) -> str:
+    """`(rows 1, 3)`: the numbers of these rows in their table."""
+    numbers = [str(list(rows).index(label) + 1) for label in dict.fromkeys(labels)]
+    return f"(row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
+
+
+def named(labels: Sequence[str]) -> str:
+    """What `statistics.best` returns, in words."""
+    first, *level = labels
+    others = ", ".join(level) if len(level) < 3 else f"{len(level)} others"
+    return f"{first} ({UNCLEAR} to {others})" if level else first
+
+
+def difference(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
+    """The sentence on row b against row a, over seeds."""
+    word, gap = compare(rows[a][split, metric], rows[b][split, metric])
+    return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
+
+
+difference.rule = compare.rule
+
+
+def selection_bias(rows: Rows, labels: Iterable[str]) -> str:
+    """The sentence on what choosing on test would have picked, and by how much its accuracy would have flattered."""
+    labels = list(labels)
+    honest = statistics.choose(rows, labels)
+    taken, gain, by_seed = statistics.selection_bias(rows, labels)
+    return (
+        f"Choosing on test would have picked {taken}{' too' if taken == honest else ''} and flattered the test "
+        f"accuracy by {gain.mean():.4f}; choosing for each seed, by {by_seed.mean():.4f}, at most {by_seed.max():.4f} "
+        f"{cite(rows, honest, taken)}."
+    )
+
+
+def chosen(labels: Sequence[str], rows: Rows) -> str:
+    """What validation chose, as `statistics.best` gives it, and its test accuracy."""
+    test = statistics.show(rows[labels[0]]["test", "accuracy"])
+    return f"Chosen on validation: {named(labels)}, test accuracy {test} {cite(rows, *labels)}."
+
+
+def best_to_worst(first: Sequence[str], last: Sequence[str], test: dict[str, float]) -> str:
+    """The headline of a comparison: what `statistics.best` finds at both ends, and test accuracies by label."""
+    top, bottom = f"{test[first[0]]:.3f}", f"{test[last[0]]:.3f}"
+    if first[0] == last[0]:
+        return f"All have the same validation accuracy; test accuracy of {first[0]}: {top}"
+    if last[0] in first:
+        between = f"{UNCLEAR.capitalize()} between best, {first[0]}, and worst, {last[0]}"
+        return f"{between}: test accuracy {top}, {bottom}"
+    return f"Best: {named(first)}, test accuracy {top}; worst: {named(last)}, {bottom}"
+
+
+# ---------------------------------------------------------------------------- curves of the loss
+
+ABOVE_PRIOR = 0.01  # shares
+STILL_FALLING = 0.05
+UNSTABLE = 0.10
+RISEN = 0.05
+OVER_FIT, UNDER_FIT = 0.01, 0.02  # accuracies
+
+
+def diverged(result: Result, prior_loss: float) -> np.ndarray:
+    """(seeds,) whether each one diverged; prior_loss: nats, of knowing only the class frequencies."""
+    losses = np.concatenate([result["loss_train"], result["loss_validation"]], axis=1)
+    curve = result["loss_validation"]
+    stuck = (curve[:, -1] > (1 + ABOVE_PRIOR) * prior_loss) & (curve[:, -1] > curve.min(axis=1))
+    return ~np.isfinite(losses).all(axis=1) | stuck
+
+
+diverged.rule = (
+    f"diverged: the loss is not finite, or it ends more than {ABOVE_PRIOR:.0%} above the loss of knowing only the "
+    "class frequencies and above its own minimum"
+)
+
+
+def course(label: str, result: Result, lost: np.ndarray, rows: Rows) -> str:
+    """How a run's validation loss went; lost: (seeds,), what `diverged` says."""
+    curve = np.median(result["loss_validation"], axis=0)
+    before = max(1, len(curve) // 5)  # the last fifth of the epochs
+    falling = 1 - curve[-1] / curve[-1 - before] if len(curve) > before else np.nan
+    if lost.any():
+        said = f"diverged in {lost.sum()} of {len(lost)} seeds"
+    elif falling > STILL_FALLING:
+        said = f"is not finished: its loss fell by {falling:.0%} in the last {before} epochs"
+    elif curve[-1] > (1 + UNSTABLE) * curve.min():
+        said = f"is unstable: it ends {curve[-1] / curve.min():.2f} times above its best epoch"
+    else:
+        said = "has settled"
+    return f"{label} {said} {cite(rows, label)}."
+
+
+course.rule = (
+    f"{diverged.rule}; not finished: the median validation loss fell by more than {STILL_FALLING:.0%} in the last "
+    f"fifth of the epochs; unstable: it ends more than {UNSTABLE:.0%} above its minimum; settled: none of these"
+)
+
+
+def loss_rises(result: Result) -> bool:
+    """Whether the validation loss has risen since its minimum while the training loss fell, by the rule."""
+    train, validation = (np.median(result[f"loss_{split}"], axis=0) for split in ("train", "validation"))
+    return bool(validation[-1] > (1 + RISEN) * validation.min() and train[-1] < train[validation.argmin()])
+
+
+loss_rises.rule = (
+    f"the validation loss ends more than {RISEN:.0%} above its minimum although the training loss fell since (medians)"
+)
+
+
+def fit(result: Result, neighbour: float) -> str:
+    """Over- or under-fit, and the facts behind it after a colon; neighbour: the nearest neighbour's accuracy."""
+    train, validation = (result.at(f"accuracy_{split}").mean() for split in ("train", "validation"))
+    over = train - validation > OVER_FIT or loss_rises(result)
+    under = train < neighbour - UNDER_FIT
+    words = {(False, False): "neither over- nor under-fits", (True, False): "over-fits", (False, True): "under-fits"}
+    return (
+        f"{words.get((bool(over), bool(under)), 'over-fits and under-fits at once')}: train accuracy {train:.4f}, "
+        f"validation {validation:.4f}, nearest neighbour {neighbour:.4f}"
+    )
+
+
+fit.rule = (
+    f"over-fit: train accuracy more than {OVER_FIT} above validation, or {loss_rises.rule}; "
+    f"under-fit: train accuracy more than {UNDER_FIT} below the nearest neighbour's on validation"
+)
+
+
+def sooner(result: Result, other: Result, rows: Rows, label: str, other_label: str) -> list[str]:
+    """When a run reaches the median validation loss that another one ends with; nothing if it never does."""
+    curves = np.median(result["loss_validation"], axis=0), np.median(other["loss_validation"], axis=0)
+    first = curves[0] <= curves[1][-1]
+    if not first.any():
+        return []
+    return [
+        f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
+        f"has after {len(curves[1])} {cite(rows, other_label, label)}."
+    ]
+
+
+def trade_offs(
+    rows: Rows, target: float, accurate: Sequence[str], fast: Sequence[str], steady: Sequence[str]
+) -> list[str]:
+    """What batch sizes, the smallest first, trade; who is best at it as `statistics.best` gives it; target: nats."""
+    small, large = next(iter(rows)), list(rows)[-1]
+    mean = {key: {label: float(cells[key].mean()) for label, cells in rows.items()} for key in rows[small]}
+    epoch, to_target = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
+    spread, accuracy = mean["train", "batch_loss_std"], mean["validation", "accuracy"]
+    slow = max(to_target, key=to_target.get)
+    return [
+        f"Accuracy: {named(accurate)} has the best validation accuracy, "
+        f"{accuracy[accurate[0]]:.4f} {cite(rows, *accurate)}.",
+        f"Speed: an epoch of {large} takes 1/{epoch[small] / epoch[large]:.0f} of the time of one of {small} "
+        f"{cite(rows, small, large)}.",
+        f"Speed: {named(fast)} is the first at validation loss {target:.3f} {cite(rows, *fast)}.",
+        f"The last takes {to_target[slow] / to_target[fast[0]]:.1f} times as long: "
+        f"{difference(rows, fast[0], slow, 'validation', 'seconds_to_target')}",
+        f"Stability: from batch to batch the loss spreads least at {named(steady)}, by {spread[steady[0]]:.3f} nats, "
+        f"against {spread[small]:.3f} at {small} {cite(rows, small, *steady)}.",
+    ]
+
+
+trade_offs.rule = (
+    "the target is the lowest validation loss that every seed of every batch size reaches; seconds are those of the "
+    "stack of all seeds divided by their number, on the machine of this run"
+)
+
+# ---------------------------------------------------------------------------- gradients
+
+EVEN_WITHIN = 1000  # times
+TOO_LARGE = 100
+
+
+def flow(gradient: np.ndarray) -> tuple[str, str]:
+    """vanishing | exploding | even, and the facts behind it; gradient: (seeds, hidden layers), mean absolute."""
+    first, last = np.median(gradient[:, 0]), np.median(gradient[:, -1])
+    facts = f"the mean absolute gradient is {first:.1e} in layer 0 and {last:.1e} in the last hidden layer (median)"
+    if not first > last / EVEN_WITHIN:  # both are 0 where every unit of a layer is dead
+        return "vanishing", facts
+    return "exploding" if first > EVEN_WITHIN * last or first > TOO_LARGE else "even", facts
+
+
+flow.rule = (
+    "after the last epoch, mean absolute gradient of the weights, median over seeds: vanishing where layer 0 gets less "
+    f"than 1/{EVEN_WITHIN} of the last hidden layer's, or nothing; exploding where it gets more than {EVEN_WITHIN} "
+    f"times that, or more than {TOO_LARGE}; even otherwise"
+)
+
+# ---------------------------------------------------------------------------- over examples
+
+
+def against(others: dict[str, Difference]) -> str:
+    """Say which of the others, {name: difference to it}, is worse or better or can't be told apart."""
+    groups: dict[str, list[str]] = {"better than": [], "worse than": [], "no difference shown to": []}
+    for other, difference in others.items():
+        sign = "better than" if difference.gain.mean() > 0 else "worse than"
+        groups[sign if difference.shown else "no difference shown to"].append(f"{other} ({difference})")
+    return "; ".join(f"{words} {', '.join(found)}" for words, found in groups.items() if found)
+
+
+against.rule = statistics.paired.rule
+
+
+def standing(means: dict[str, float], pairs: dict[tuple[str, str], Difference]) -> str:
+    """Which one is best and which worst, or that this is not shown, in one line.
+
+    means: test accuracies, the highest first; pairs: {(higher, lower): difference} of all pairs.
+    """
+    best, *_, worst = means
+    if not pairs[best, worst].shown:
+        return (
+            f"No difference shown between highest and lowest: {best} ({means[best]:.3f}) and {worst} "
+            f"({means[worst]:.3f})"
+        )
+
+    def end(name: str, alone: str, tied: str) -> str:
+        level = tied_with(name, means, pairs)
+        said = f"{name} {tied if level else alone}, {means[name]:.3f}"
+        return f"{said}, no difference shown to {' and '.join(level)}" if level else said
+
+    return f"{end(best, 'is best on the test photos', 'leads on the test photos')}; {end(worst, 'is worst', 'is last')}"
+
+
+def tied_with(name: str, names: Iterable[str], pairs: dict[tuple[str, str], Difference]) -> list[str]:
+    """Which of the names can't be told from this one."""
+    return [other for other in names if other != name and not (pairs.get((name, other)) or pairs[other, name]).shown]
+
+
+def best_and_worst(
+    number: dict[str, int],
+    ranked: Sequence[str],
+    pairs: dict[tuple[str, str], Difference],
+    gains: dict[str, np.ndarray],
+) -> list[str]:
+    """Best, worst, all pairs, and how much choosing learning rates on test would have flattered.
+
+    number: {name: its row}, followed by the rows of the pairs; ranked: the highest first; gains: {name: (seeds,)}.
+    """
+    said = []
+    for word, name in (("Best", ranked[0]), ("Worst", ranked[-1])):
+        others = [other for other in ranked if other != name]
+        gaps = {o: pairs[name, o] if (name, o) in pairs else -pairs[o, name] for o in others}
+        doubt = f" So no single {word.lower()} one is shown." if tied_with(name, ranked, pairs) else ""
+        found = against({f"{other}, row {number[other]}": gap for other, gap in gaps.items()})
+        said.append(f"{word} by test accuracy: {name} (row {number[name]}): {found}.{doubt}")
+    shown = sum(difference.shown for difference in pairs.values())
+    first, last = len(number) + 1, len(number) + len(pairs)
+    said.append(f"A difference is shown for {shown} of all {len(pairs)} pairs (rows {first} to {last}).")
+    flattered = ", ".join(f"{name} by {gain.mean():.3f} (row {number[name]})" for name, gain in gains.items())
+    return [*said, f"Choosing the learning rate on the test photos would have flattered {flattered}."]
+
+
+def control(accuracy: np.ndarray, row: int) -> str:
+    """Say whether the test accuracies of a control on shuffled labels, one per shuffle, are at chance."""
+    mean, half = statistics.interval(accuracy)
+    at_chance = abs(mean - 0.5) <= half
+    return (
+        f"Control (row {row}): trained on shuffled labels, the learning rate chosen on validation too, the same probe "
+        f"{'stays at chance' if at_chance else 'does not stay at chance, which puts the other rows in doubt'}: test "
+        f"accuracy {mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] over {len(accuracy)} shuffles."
+    )
+
+
+control.rule = "at chance: the 95% interval over the shuffles (Student's t) holds 0.5"
+
+
+def over_fits(label: str, rows: Rows, photos: int) -> str:
+    """The sentence on XGBoost's default settings; photos: those of validation."""
+    train, validation, test = (rows[label][s, "accuracy"][0] for s in ("train", "validation", "test"))
+    over = "it over-fits, " if train > statistics.wilson(validation, photos)[1] else ""
+    number = list(rows).index(label) + 1
+    return (
+        f"Default settings (row {number}): test accuracy {test:.3f}; {over}train is {train - validation:+.3f} above "
+        "validation."
+    )
+
+
+over_fits.rule = "over-fits: train accuracy above validation's interval"
+
+
+def above_chance(label: str, rows: Rows, photos: int) -> str:
+    """The sentence on what validation chose; photos: those of test."""
+    accuracy, number = rows[label]["test", "accuracy"][0], list(rows).index(label) + 1
+    low, high = statistics.wilson(accuracy, photos)
+    where = "above" if low > 0.5 else "below" if high < 0.5 else "not distinguishable from"
+    return (
+        f"Row {number}, which validation chooses, is at test accuracy {accuracy:.3f} {where} chance "
+        f"(95% interval {low:.3f} to {high:.3f})."
+    )
+
+
+# ---------------------------------------------------------------------------- learning rates
+
+FITS_TRAIN = 0.75  # accuracy
+
+
+def rate_name(rate: float | None, without: str = "none") -> str:
+    """`lr 0.001`; where there is no learning rate, what stands for it."""
+    return without if rate is None else f"lr {rate:g}"
+
+
+def chosen_rate(name: str, right: dict[str, np.ndarray], rows: Rows, names: dict[str, str]) -> list[str]:
+    """What choosing the learning rate did to a baseline: the chosen one against the others, validation against test.
+
+    right: {label: (seeds, n) bool, which test photos it gets right}; names: {label: its learning rate in words}.
+    """
+    best, number = statistics.choose(rows), {label: i for i, label in enumerate(rows, 1)}
+    others = {label: statistics.paired(right[best], right[label]) for label in rows if label != best}
+    found = {f"{names[label]}, row {number[label]}": gap for label, gap in statistics.holm(others).items()}
+    accuracy = rows[best]["validation", "accuracy"].mean()
+    top = f"{name}: validation chooses {names[best]} (row {number[best]}) with accuracy {accuracy:.3f}."
+    taken, gain, _ = statistics.selection_bias(rows)
+    same = "the same" if taken == best else f"{names[taken]} (row {number[taken]})"
+    return [
+        f"{top} On the test photos: {against(found)}.",
+        f"{name}: choosing the learning rate on the test photos would have taken {same} and flattered the test "
+        f"accuracy by {gain.mean():.3f}.",
+    ]
+
+
+chosen_rate.rule = "learning rate by mean validation accuracy, ties by validation loss"
+
+
+def rates(name: str, rows: Rows, rate: dict[str, float], photos: int) -> str:
+    """How learning rates end on train and validation; rate: {label: its rate}; photos: those of validation."""
+    best = statistics.choose(rows)
+    training, validation = (
+        {label: cells[split, "accuracy"].mean() for label, cells in rows.items()} for split in ("train", "validation")
+    )
+    number = {label: i for i, label in enumerate(rows, 1)}
+    if statistics.wilson(validation[best], photos)[0] <= 0.5:
+        return (
+            f"{name}: no learning rate takes validation accuracy above chance; the highest is "
+            f"{validation[best]:.3f} of {photos} photos at {rate_name(rate[best])} (row {number[best]}), the highest "
+            f"train accuracy {max(training.values()):.3f}."
+        )
+    said = []
+    for side, labels in (
+        ("lower", [label for label in rows if rate[label] < rate[best]]),
+        ("higher", [label for label in rows if rate[label] > rate[best]]),
+    ):
+        if labels:
+            worst = min(labels, key=validation.get)
+            learnt = "fits the train photos" if training[worst] > FITS_TRAIN else "doesn't even fit the train photos"
+            said.append(
+                f"{side} ones go down to {validation[worst]:.3f} ({rate_name(rate[worst])}, row {number[worst]}, "
+                f"which {learnt}: {training[worst]:.3f})"
+            )
+        else:
+            said.append(f"none {side} was tried")
+    top = f"validation accuracy is highest, {validation[best]:.3f}, at {rate_name(rate[best])} (row {number[best]})"
+    return f"{name}: {top}; {'; '.join(said)}."
+
+
+rates.rule = f"fits the train photos: accuracy there above {FITS_TRAIN}"
