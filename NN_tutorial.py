@@ -36,6 +36,7 @@ import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Result, Rows, Run, end_labels, experiment
 from lab import charts, stack, verdicts
 from lab.maps import Atlas, Predict
+from lab.results import join_arrays
 from lab.runs import in_groups
 from lab.statistics import best, choose, compare, median_of, show
 
@@ -215,8 +216,8 @@ def train(
     parts = []
     for number, seed in enumerate(seeds):
         done = lambda fraction, number=number: progress((number + fraction) / len(seeds))  # noqa: E731
-        parts.append(follow(train_one(config, places, seed, device), config, places, device, done))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts.append(((seed,), follow(train_one(config, places, seed, device), config, places, device, done)))
+    return join_arrays(parts)
 
 
 # ---------------------------------------------------------------------------- what is recorded
@@ -888,7 +889,7 @@ def main(argv: list[str] | None = None) -> None:
     needed = {config for one in chosen for config in one.configs.values()}
     needed = {config: name for config, name in names.items() if config in needed}
     if reasons := {objection(config, places) for config in needed if not arguments.redraw} - {""}:
-        helpers.warn(f"{' and '.join(sorted(reasons))}: these networks are trained one at a time, slower")
+        helpers.warn(f"{' and '.join(sorted(reasons))} is trained one network at a time, slower")
     planned = plan(needed, seeds, len(places.y["train"]), arguments.device)
     results = helpers.finish(planned, (places,), {"data": places.fingerprint()}, arguments, "NN_tutorial")
     always = {name: Reference(name) for name in REFERENCES}

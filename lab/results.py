@@ -46,6 +46,13 @@ def join(config: Any, parts: Sequence[tuple[Sequence[int] | None, dict[str, np.n
     Arrays are joined along their first axis, the seeds; a run whose seeds are None is of one, and its arrays have no
     such axis yet. What has no axis of seeds in a run of several, such as a number of your own, is repeated for each.
     """
+    seconds = sum(float(given.get("run_seconds", 0.0)) for _, given in parts)
+    machines = sorted({str(given["made_on"]) for _, given in parts if "made_on" in given})
+    return Result(config, join_arrays(parts), seconds, tuple(machines))
+
+
+def join_arrays(parts: Sequence[tuple[Sequence[int] | None, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """The arrays of `join`."""
     arrays: dict[str, np.ndarray] = {}
     for name in (name for name in parts[0][1] if name not in ("run_seconds", "made_on")):
         pieces = []
@@ -59,9 +66,7 @@ def join(config: Any, parts: Sequence[tuple[Sequence[int] | None, dict[str, np.n
         if len({piece.shape[1:] for piece in pieces}) > 1:  # of another shape in each run
             pieces = [np.fromiter(piece, dtype=object) for piece in pieces]
         arrays[name] = np.concatenate(pieces)
-    seconds = sum(float(given.get("run_seconds", 0.0)) for _, given in parts)
-    machines = sorted({str(given["made_on"]) for _, given in parts if "made_on" in given})
-    return Result(config, arrays, seconds, tuple(machines))
+    return arrays
 
 
 @dataclass

@@ -362,14 +362,14 @@ def objection(plain: Callable[[], Iterator], fast: Callable[[], Iterator], point
     try:
         for one, other in islice(zip(plain(), fast(), strict=False), UPDATES):
             if not torch.allclose(other[1].mean(), one[1], rtol=1e-6, atol=0, equal_nan=True):
-                return "other updates than those of lab/stack.py"
+                return "a training that differs from lab/stack.py's"
         answers = one[0].forward(points()), other[0].forward(points())
         same = torch.allclose(*answers, rtol=1e-3, atol=1e-3, equal_nan=True)
-        return "" if same else "other answers than those of lab/stack.py"
+        return "" if same else "a network that answers otherwise than lab/stack.py's"
     except Unknown as unknown:
         return str(unknown)
     except Exception as error:  # of a stack that takes a module for what it isn't, or the network's own, heard again
-        return f"{type(error).__name__} in lab/stack.py"
+        return f"what ends with {type(error).__name__} in lab/stack.py"
     finally:
         torch.set_default_dtype(before)
 

@@ -1,0 +1,58 @@
+"""README: its results are those of the committed tables, its length and its links."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lab import statistics
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ROWS = re.findall(r"^\| (\d[\d.]+) \| (.+?) \| ([\d.]+)(.*?) \|", README, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def committed() -> pd.DataFrame:
+    tables = [
+        pd.read_csv(ROOT / "plots" / f"{name}.csv", dtype={"section": str}) for name in ("NN_tutorial", "cnn", "xg")
+    ]
+    return pd.concat(tables)
+
+
+@pytest.mark.parametrize(("section", "run", "mean", "interval"), ROWS, ids=lambda text: text.strip())
+def test_a_number_of_the_results_is_that_of_the_committed_runs(section, run, mean, interval, committed):
+    rows = committed[(committed.section == section) & (committed.metric == "accuracy") & (committed.split == "test")]
+    labels = [label for label in dict.fromkeys(rows.run) if label == run or label.startswith(f"{run} ")]
+    if len(labels) > 1:  # a baseline at several rates: the one that validation chose
+        validation = committed[
+            (committed.section == section) & committed.run.isin(labels) & (committed.split == "validation")
+        ]
+        means = validation.pivot_table(index="run", columns="metric", values="value")
+        labels = [means.sort_values(["accuracy", "loss"], ascending=[False, True]).index[0]]
+    values = rows[rows.run == labels[0]].value.to_numpy()
+    assert f"{values.mean():.3f}" == mean
+    expected = ""
+    if section.startswith("7"):
+        expected = " [{:.3f}, {:.3f}]".format(*statistics.wilson(values.mean(), 160))
+    elif len(values) > 1:
+        expected = f" ± {statistics.interval(values)[1]:.3f}"
+    assert interval == expected
+
+
+def test_every_section_of_the_default_runs_has_a_row(committed):
+    measured = {section for section in committed.section if not section.startswith("7.5")}
+    assert measured == {section for section, *_ in ROWS}
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 160
+    for page in (
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        ROOT / "data" / "README.md",
+        ROOT / "plots" / "README.md",
+    ):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
