@@ -80,7 +80,8 @@ class Config:
             elif kind is int:
                 right, allowed = isinstance(value, int) and value > 0, "a whole number from 1 on"
             elif kind is tuple:
-                right, allowed = set(value) <= set(range(1, self.epochs + 1)), f"epochs from 1 to {self.epochs}"
+                right = isinstance(value, tuple) and set(value) <= set(range(1, self.epochs + 1))
+                allowed = f"a tuple of epochs from 1 to {self.epochs}"
             else:
                 right, allowed = type(value) is bool, "True or False"
             if not right:
@@ -252,7 +253,7 @@ def follow(training: Iterator, config: Config, places: Places, device: str, prog
 
     loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `evaluation_set`;
     batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
-    seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch;
+    seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch; stacked (S,);
     check_loss, check_updates, check_seconds (S, K): the same on the way;
     gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
     EPOCH.NAME (S, ...), the networks' state_dict after the last and the `keep` epochs.
@@ -289,6 +290,7 @@ def follow(training: Iterator, config: Config, places: Places, device: str, prog
             arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in networks.state().items()}
     arrays |= {name: np.stack(curve, axis=1) for name, curve in curves.items()}
     arrays["updates"] = np.full(networks.count, updates)
+    arrays["stacked"] = np.full(networks.count, isinstance(networks, stack.Stack))
     arrays["check_updates"] = np.tile(np.arange(1, checks * config.epochs + 1) * updates // checks, (networks.count, 1))
     return arrays
 
@@ -301,7 +303,7 @@ def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predi
     model = mlp(config, inputs, len(places.countries))
     state = {name.removeprefix(prefix): x[replica] for name, x in result.arrays.items() if name.startswith(prefix)}
     model.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=False)
-    network = stack.together([model])
+    network = stack.Stack([model]) if "stacked" in result and result["stacked"][replica] else stack.Plain(model)
 
     def predict(points: np.ndarray) -> np.ndarray:
         x = FEATURES[config.features](torch.from_numpy(points.reshape(-1, 2)))
@@ -612,7 +614,8 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     rows = {label: scores(result) for label, result in results.items()} | study.references
     ranked = sorted(results, key=lambda label: rows[label]["validation", "accuracy"].mean())
     level = best(rows, results, sign=1 if which == "best" else -1)
-    pick, other = level[0], ranked[-2 if which == "best" else 1]
+    pick = level[0]
+    other = next(label for label in (ranked[::-1] if which == "best" else ranked) if label != pick)
     result, fit = results[pick], verdicts.fit(results[pick], study.neighbour)
     validation, test = (show(rows[pick][split, "accuracy"]) for split in ("validation", "test"))
     named = f"{pick} is the {which} by validation accuracy, {validation}; its test accuracy is {test}"

@@ -360,19 +360,6 @@ def linear_probe(results: Results, study: Study) -> Report:
     return found
 
 
-FINE_TUNE = at_rates("fine-tune")
-
-
-@experiment("7.2.5", "fine-tune", "train all of the pretrained network", FINE_TUNE)
-def fine_tune(results: Results, study: Study) -> Report:
-    """How far does a network pretrained on ImageNet get when all of it is trained on the faces for one epoch?
-
-    Varied: the learning rate of Adam, 1e-5 to 1e-1.
-    Look for: a best rate in between: too small and it has hardly moved, too large and it forgets what it knew.
-    """
-    return report_rates(results, study, "fine-tune", "7.2.5_fine_tune")
-
-
 def report_rates(results: Results, study: Study, name: str, figure: str, control: Results | None = None) -> Report:
     """The report on a baseline's learning rates: the training loss of each, and where each one ends.
 
@@ -438,6 +425,19 @@ def sklearn_probe(results: Results, study: Study) -> Report:
     axes[0].set_ylabel(f"principal component 2 ({shares[1]:.0%} of variance)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return study.report(rows, headline, said, [], {"7.2.4_sklearn_probe": fig})
+
+
+FINE_TUNE = at_rates("fine-tune")
+
+
+@experiment("7.2.5", "fine-tune", "train all of the pretrained network", FINE_TUNE)
+def fine_tune(results: Results, study: Study) -> Report:
+    """How far does a network pretrained on ImageNet get when all of it is trained on the faces for one epoch?
+
+    Varied: the learning rate of Adam, 1e-5 to 1e-1.
+    Look for: a best rate in between: too small and it has hardly moved, too large and it forgets what it knew.
+    """
+    return report_rates(results, study, "fine-tune", "7.2.5_fine_tune")
 
 
 # ---------------------------------------------------------------------------- 7.5 all baselines

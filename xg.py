@@ -69,29 +69,33 @@ def train(config: Config, photos: Photos, progress: Callable[[float], None]) -> 
     after every round. And seconds, the wall time of the training.
     """
     with tempfile.TemporaryDirectory() as cache:
-        data = matrices(photos, VIEW, Path(cache))  # {split: its pixels and labels}
-        settings = xgboost.XGBClassifier(
-            learning_rate=config.learning_rate,
-            objective="binary:logistic",
-            eval_metric="logloss",
-            n_jobs=1,
-            max_cached_hist_node=16,  # the same trees as with the default of 65,536 in half the memory
-        ).get_xgb_params()
-        start, curves = time.perf_counter(), {}
-        model = xgboost.train(
-            settings,
-            data["train"],
-            config.rounds,
-            evals=[(matrix, split) for split, matrix in data.items()],
-            evals_result=curves,
-            verbose_eval=False,
-            callbacks=[Progress(progress, config.rounds)],
-        )
-        arrays = {"seconds": np.array(time.perf_counter() - start)}
-        for split, matrix in data.items():
-            arrays[f"loss_{split}"] = np.array(curves[split]["logloss"])
-            arrays[f"logits_{split}"] = model.predict(matrix, output_margin=True)
-        return arrays
+        return boost(config, matrices(photos, VIEW, Path(cache)), progress)  # at its end they go, before their files
+
+
+def boost(config: Config, data: dict[str, xgboost.DMatrix], progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+    """See `train`; data: pixels and labels of each split."""
+    settings = xgboost.XGBClassifier(
+        learning_rate=config.learning_rate,
+        objective="binary:logistic",
+        eval_metric="logloss",
+        n_jobs=1,
+        max_cached_hist_node=16,  # the same trees as with the default of 65,536 in half the memory
+    ).get_xgb_params()
+    start, curves = time.perf_counter(), {}
+    model = xgboost.train(
+        settings,
+        data["train"],
+        config.rounds,
+        evals=[(matrix, split) for split, matrix in data.items()],
+        evals_result=curves,
+        verbose_eval=False,
+        callbacks=[Progress(progress, config.rounds)],
+    )
+    arrays = {"seconds": np.array(time.perf_counter() - start)}
+    for split, matrix in data.items():
+        arrays[f"loss_{split}"] = np.array(curves[split]["logloss"])
+        arrays[f"logits_{split}"] = model.predict(matrix, output_margin=True)
+    return arrays
 
 
 # ---------------------------------------------------------------------------- 7.2.1

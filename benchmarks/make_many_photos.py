@@ -1,6 +1,6 @@
 """Make N photos of 64 x 64 pixels from the demo faces, each turned, moved and lit in another way, to try sizes with.
 
-python tests/make_many_photos.py 100000 /tmp/photos && python cnn.py --data /tmp/photos --size 32
+python benchmarks/make_many_photos.py 100000 /tmp/photos && python cnn.py --data /tmp/photos --size 32
 """
 
 import argparse
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from faces import demo_faces
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from lab.photos import demo_faces
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 

@@ -1,9 +1,9 @@
-"""Section 7 as the original study did it, for tests/benchmark.py to time against cnn.py and xg.py; draws nothing.
+"""Section 7 as the original study did it, for benchmarks/speed.py to time against cnn.py and xg.py; draws nothing.
 
 One process, float32, the usual layout; every photo is decoded again in every pass of every learning rate; the frozen
 backbone computes its features anew for every learning rate; and the sample photos take two more trainings.
 
-    python tests/plain_faces.py networks|xgboost FOLDER --size 112 --weights FILE
+    python benchmarks/plain_faces.py networks|xgboost FOLDER --size 112 --weights FILE
 """
 
 import argparse
@@ -34,13 +34,10 @@ def network(size: int, weights: Path | None) -> nn.Module:
     return model
 
 
-def loaders(folder: Path, size: int) -> dict[str, DataLoader]:
-    steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)]
-    return {
-        path.name: DataLoader(ImageFolder(path, transforms.Compose(steps)), 32, shuffle=path.name == "train")
-        for path in sorted(folder.iterdir())
-        if path.is_dir()
-    }
+def read(folder: Path, *steps) -> dict[str, ImageFolder]:
+    """The photos of each split."""
+    paths = sorted(path for path in folder.iterdir() if path.is_dir())
+    return {path.name: ImageFolder(path, transforms.Compose(steps)) for path in paths}
 
 
 def train(model: nn.Module, parameters, rate: float, data: dict[str, DataLoader], frozen: bool) -> dict[str, float]:
@@ -63,7 +60,8 @@ def train(model: nn.Module, parameters, rate: float, data: dict[str, DataLoader]
 
 
 def networks(folder: Path, size: int, weights: Path) -> None:
-    data = loaders(folder, size)
+    steps = transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)
+    data = {split: DataLoader(photos, 32, shuffle=split == "train") for split, photos in read(folder, *steps).items()}
 
     def run(baseline: str, rate: float) -> dict[str, float]:
         torch.manual_seed(0)
@@ -82,29 +80,23 @@ def networks(folder: Path, size: int, weights: Path) -> None:
     model = network(size, weights).eval()
     model._fc = nn.Identity()
     with torch.no_grad():
-        features = {
-            split: [
-                np.concatenate(part) for part in zip(*((model(x).numpy(), y.numpy()) for x, y in loader), strict=True)
-            ]
-            for split, loader in data.items()
-        }
+        features = {}
+        for split, loader in data.items():
+            batches = [(model(photos).numpy(), labels.numpy()) for photos, labels in loader]
+            features[split] = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(*features["train"])
     print("sklearn-probe", {split: probe.score(*part) for split, part in features.items()}, flush=True)
-    test = max(split_accuracy["test"] for split_accuracy in found.values())
-    best = next(name for name, split_accuracy in found.items() if split_accuracy["test"] == test)
-    worst = min(found, key=lambda name: found[name]["test"])
-    for name in (best, worst):  # for the sample photos
+    test = {name: accuracy["test"] for name, accuracy in found.items()}
+    for name in (max(test, key=test.get), min(test, key=test.get)):  # for the sample photos
         print("again", *name, run(*name), flush=True)
 
 
 def boosted_trees(folder: Path) -> None:
-    steps = [transforms.Resize((224, 224)), transforms.CenterCrop(64), transforms.ToTensor()]
+    data = read(folder, transforms.Resize((224, 224)), transforms.CenterCrop(64), transforms.ToTensor())
     for rate in (None, *RATES):
-        table = {}
-        for path in sorted(folder.iterdir()):
-            if path.is_dir():
-                photos = ImageFolder(path, transforms.Compose(steps))
-                table[path.name] = np.stack([x.numpy().ravel() for x, _ in photos]), np.array(photos.targets)
+        table = {
+            split: (np.stack([x.numpy().ravel() for x, _ in of]), np.array(of.targets)) for split, of in data.items()
+        }
         model = xgboost.XGBClassifier(learning_rate=rate).fit(*table["train"])
         print("xgboost", rate, {split: model.score(*part) for split, part in table.items()}, flush=True)
 

@@ -1,4 +1,4 @@
-"""How time and memory grow with workers, seeds, places and photos: python tests/scaling.py [PART ...] [--out DIR]
+"""How time and memory grow with workers, seeds, places, photos: python benchmarks/scaling.py [PART ...] [--out DIR]
 
     workers   NN_tutorial.py depth with 1 and 2 processes, and with 1 and 2 workers of a Dask cluster; on paper beyond
     seeds     one epoch of the standard net with 1 to 100 seeds, in groups as the script does it and as one stack
@@ -7,50 +7,52 @@
 
 Writes scaling.csv (what, variant, size, seconds, gib), scaling.md and scaling.png. Seconds are wall time for workers,
 which wants a quiet machine, and processor time for the others, each a process of its own on one thread. Twenty minutes,
-2 GB of disk; needs the extra test.
+2 GB of disk; needs the extra cluster.
 """
 
 import argparse
 import heapq
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_cluster import Cluster
-
-import engine
-import helpers
+from lab import charts
+from lab.results import SPLITS
+from lab.runs import machine
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (1, 2, 5, 10, 20, 50, 100)
 PLACES = (10**4, 10**5, 10**6, 10**7)
 PHOTOS = (10**2, 10**3, 10**4, 10**5)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)  # measured up to 2
-STUDY = ("depth",)  # 4 networks and the reference rows
-Row = tuple[str, str, float, float, float]
+STUDY = ("NN_tutorial.py", "depth", "--seeds", 5)  # 4 networks and the references
+Row = tuple[str, float, float, float]  # variant, size, seconds, gib
 
 START = """
-import json, sys, time, torch, helpers, NN_tutorial
-from NN_tutorial import Config, Path
+import json, pathlib, sys, time, torch, helpers, NN_tutorial
 torch.set_num_threads(1)
+torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports for a second
 start = time.process_time()
-places = helpers.load_places(Path(sys.argv[1]))
+places = helpers.load_places(pathlib.Path(sys.argv[1]))
 loaded = time.process_time()
-rows, silent, config = len(places.y["train"]), lambda fraction: None, Config(epochs=1)
+rows, silent, config = len(places.y["train"]), lambda fraction: None, NN_tutorial.Config(epochs=1)
 """
 IN_GROUPS = """
-for run in NN_tutorial.plan({config: "standard"}, range(int(sys.argv[2])), rows, "cpu")["standard"]:
+for run in NN_tutorial.plan({config: "standard"}, range(int(sys.argv[2])), rows, "cpu")[config]:
     run.function(run.config, places, *run.arguments, silent)
 """
 ONE_STACK = 'NN_tutorial.train(config, places, range(int(sys.argv[2])), "cpu", silent)\n'
 END = "print(json.dumps([loaded - start, time.process_time() - loaded]))\n"
-
 
 # A small process in between, as a process starts with the largest resident size of the one that started it.
 BETWEEN = """
@@ -69,29 +71,45 @@ def measure(*command) -> tuple[float, float, float, str]:
     return *json.loads(measured), said[-1] if said else ""
 
 
+@contextmanager
+def cluster(folder: Path, count: int) -> Iterator[str]:
+    """The address of a Dask scheduler with `count` workers, which know nothing of this repository."""
+    file = folder / "scheduler.json"
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def start(kind: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", "--scheduler-file", file]
+        return subprocess.Popen([*command, *options], cwd=folder, env=clean, stderr=subprocess.DEVNULL)
+
+    processes = [start("scheduler", "--host", "127.0.0.1", "--port", "0")]
+    processes += [start("worker", "--nthreads", "1", "--no-nanny") for _ in range(count)]
+    try:
+        while not (file.exists() and file.read_text()):
+            assert processes[0].poll() is None, "the scheduler does not start: is dask's distributed installed?"
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
 def workers(scratch: Path) -> list[Row]:
     rows = []
     for count in (1, 2):
         out = scratch / f"jobs{count}"
-        seconds, _, gib, _ = measure("NN_tutorial.py", *STUDY, "--jobs", count, "--out", out)
-        rows.append(("workers", "--jobs", count, seconds, gib))
-        parts = [float(np.load(path)["run_seconds"]) for path in out.rglob("*.npz")]
+        seconds, _, gib, _ = measure(*STUDY, "--jobs", count, "--out", out)
+        rows.append(("--jobs", count, seconds, gib))
         if count == 1:
-            single, serial = parts, seconds - sum(parts)
-            rows.append(("workers", "not in runs", 1, serial, np.nan))
-        (scratch / f"cluster{count}").mkdir()
-        cluster = Cluster(scratch / f"cluster{count}", "--no-nanny", count=count)
-        try:
-            address = ("--cluster", cluster.address)
-            seconds, _, gib, _ = measure("NN_tutorial.py", *STUDY, *address, "--out", scratch / f"dask{count}")
-        finally:
-            cluster.stop()
-        rows.append(("workers", "--cluster", count, seconds, gib))
-    for seeds, repeats in ((5, 1), (100, 20)):
-        for count in WORKERS:
-            rows.append(
-                ("workers", f"on paper, {seeds} seeds", count, serial + makespan(single * repeats, count), np.nan)
-            )
+            runs = {path.name: float(np.load(path)["run_seconds"]) for path in out.rglob("*.npz")}
+            serial = seconds - sum(runs.values())
+            rows.append(("not in runs", 1, serial, np.nan))
+        with tempfile.TemporaryDirectory() as elsewhere, cluster(Path(elsewhere), count) as address:
+            seconds, _, gib, _ = measure(*STUDY, "--cluster", address, "--out", scratch / f"cluster{count}")
+        rows.append(("--cluster", count, seconds, gib))
+    for repeats in (1, 20):  # of the runs of five seeds; those of seed 0 alone draw nothing at random
+        many = [seconds for name, seconds in runs.items() for _ in range(1 if "-0-0-" in name else repeats)]
+        rows += [(f"on paper, {5 * repeats} seeds", n, serial + makespan(many, n), np.nan) for n in WORKERS]
     return rows
 
 
@@ -108,7 +126,7 @@ def seeds(scratch: Path) -> list[Row]:
     for variant, code in (("groups", IN_GROUPS), ("one stack", ONE_STACK)):
         for count in SEEDS:
             _, _, gib, said = measure("-c", START + code + END, ROOT / "data", count)
-            rows.append(("seeds", variant, count, json.loads(said)[1], gib))
+            rows.append((variant, count, json.loads(said)[1], gib))
     return rows
 
 
@@ -116,7 +134,7 @@ def tile(count: int, folder: Path) -> None:
     """Write a folder of `count` places in all: the committed ones, as often as needed, moved a little."""
     folder.mkdir()
     draws = np.random.default_rng(0)
-    tables = {split: pd.read_csv(ROOT / "data" / f"{split}.csv") for split in helpers.SPLITS}
+    tables = {split: pd.read_csv(ROOT / "data" / f"{split}.csv") for split in SPLITS}
     total = sum(len(table) for table in tables.values())
     for split, table in tables.items():
         size = round(count * len(table) / total)
@@ -133,25 +151,22 @@ def places(scratch: Path) -> list[Row]:
         tile(count, folder)
         _, _, gib, said = measure("-c", START + IN_GROUPS + END, folder, 1)
         load, train = json.loads(said)
-        rows += [("places", "reading the CSV", count, load, gib), ("places", "one epoch", count, train, gib)]
+        rows += [("reading the CSV", count, load, gib), ("one epoch", count, train, gib)]
     return rows
 
 
 def photos(scratch: Path) -> list[Row]:
     rows = []
-    options = ("linear-probe", "--backbone", "efficientnet-lite0", "--size", 32, "--memory", 0.25, "--jobs", 1)
+    study = ("cnn.py", "linear-probe", "--backbone", "efficientnet-lite0", "--size", 32, "--memory", 0.25, "--jobs", 1)
     for count in PHOTOS:
         folder = scratch / f"photos{count}"
-        measure("tests/make_many_photos.py", count, folder)
-        command = ("cnn.py", *options, "--seeds", 1, "--data", folder, "--out", scratch / f"cnn{count}")
-        _, seconds, gib, _ = measure(*command)
-        rows.append(("photos", "linear probe", count, seconds, gib))
+        measure("benchmarks/make_many_photos.py", count, folder)
+        _, seconds, gib, _ = measure(*study, "--seeds", 1, "--data", folder, "--out", scratch / f"cnn{count}")
+        rows.append(("linear probe", count, seconds, gib))
     return rows
 
 
 PARTS = {"workers": workers, "seeds": seeds, "places": places, "photos": photos}
-
-
 # Of the lines of a panel, in their order: measured, then on paper. Where two lie on each other, both are seen.
 LOOKS = (
     {"color": "#0072B2", "marker": "o", "markersize": 8},
@@ -163,39 +178,34 @@ LOOKS = (
 
 def draw(table: pd.DataFrame, out: Path) -> None:
     """scaling.png: time above, memory below, one column per quantity that grows."""
-    fig, axes = helpers.figure(
-        "Time grows in proportion; memory not with seeds, little with photos, with places from a million on",
-        2,
-        4,
-        (15, 7.5),
-        sharex="col",
-    )
-    for column, what in enumerate(PARTS):
+    title = "Time grows in proportion; memory not with seeds, little with photos, with places from a million on"
+    fig, axes = charts.figure(title, machine(), 2, len(PARTS), (15, 7.5), sharex="col")
+    for (above, below), what in zip(axes.T, PARTS, strict=True):
         mine, looks = table[table.what == what], iter(LOOKS)
         for variant, rows in mine.groupby("variant", sort=False):
             if variant == "not in runs":
-                axes[0, column].axhline(rows.seconds.item(), color="0.6", linewidth=1, linestyle=":")
-                axes[0, column].text(64, rows.seconds.item() * 1.06, "serial part", ha="right", fontsize="small")
+                above.axhline(rows.seconds.item(), color="0.6", linewidth=1, linestyle=":")
+                above.text(WORKERS[-1], rows.seconds.item() * 1.06, "serial part", ha="right", fontsize="small")
                 continue
             look = next(looks)
-            axes[0, column].plot(rows["size"], rows.seconds, label=variant, **look)
+            above.plot(rows["size"], rows.seconds, label=variant, **look)
             if rows.gib.notna().all():
-                axes[1, column].plot(rows["size"], rows.gib, label=variant, **look)
-        for ax in axes[:, column]:
-            ax.set(xscale="log")
-            ax.set_xticks(sorted(set(mine["size"])))
-            ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x <= 100 else f"$10^{{{np.log10(x):.0f}}}$")
-            ax.minorticks_off()
-        axes[0, column].set(yscale="log", title=what, ylabel=f"{'wall' if what == 'workers' else 'processor'} time (s)")
+                below.plot(rows["size"], rows.gib, **look)
+        above.set(xscale="log", yscale="log", title=what)
+        above.set_ylabel(f"{'wall' if what == 'workers' else 'processor'} time (s)")
+        above.set_xticks(sorted(set(mine["size"])))
+        above.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x <= 100 else f"$10^{{{np.log10(x):.0f}}}$")
+        above.xaxis.minorticks_off()
         if len(mine):
-            axes[0, column].legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
-        axes[1, column].set(xlabel=what, ylim=(0, 1.1 * mine.gib.max()))
+            above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), fontsize="small")
+            below.set(ylim=(0, 1.1 * mine.gib.max()))
+        below.set(xlabel=what)
     axes[1, 0].set_ylabel("largest process (GiB resident)")
-    helpers.save_figure(fig, out / "scaling.png", engine.machine())
+    charts.save(fig, out / "scaling.png")
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = [engine.machine(), "", "| what | variant | size | seconds | GiB |", "|---|---|---|---|---|"]
+    lines = [machine(), "", "| what | variant | size | seconds | GiB |", "|---|---|---|---|---|"]
     for row in table.itertuples():
         gib = "" if np.isnan(row.gib) else f"{row.gib:.2f}"
         lines.append(f"| {row.what} | {row.variant} | {row.size:,.0f} | {row.seconds:,.1f} | {gib} |")
@@ -208,15 +218,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "plots")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    path, columns = given.out / "scaling.csv", ["what", "variant", "size", "seconds", "gib"]
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+    path = given.out / "scaling.csv"
+    kept = dict(list(pd.read_csv(path).groupby("what"))) if path.exists() else {}
     for part in given.parts or PARTS:
         with tempfile.TemporaryDirectory() as scratch:
-            rows = pd.DataFrame(PARTS[part](Path(scratch)), columns=columns)
+            rows = pd.DataFrame(PARTS[part](Path(scratch)), columns=["variant", "size", "seconds", "gib"])
         print(rows.to_string(index=False), flush=True)
-        kept = table[table.what != part]
-        table = pd.concat([kept, rows]) if len(kept) else rows
-        table = table.sort_values("what", key=lambda names: names.map(list(PARTS).index), kind="stable")
+        rows.insert(0, "what", part)
+        kept[part] = rows
+        table = pd.concat([kept[what] for what in PARTS if what in kept])
         table.round(3).to_csv(path, index=False)
     (given.out / "scaling.md").write_text(markdown(table))
     draw(table, given.out)

@@ -5,7 +5,6 @@ import io
 import logging
 import pickle
 import platform
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -18,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def gave_up(address: str | None) -> tuple[type[BaseException], ...]:
-    """What a future raises whose workers all died; nothing for processes of this machine."""
+    """What a future raises whose workers all died, and with them what they were given; nothing on this machine."""
     if not address:
         return ()
     from distributed import KilledWorker
 
-    return (KilledWorker,)
+    return KilledWorker, CancelledError
 
 
 @contextmanager
@@ -53,16 +52,22 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
         except TimeoutError:
             remedy = f"start some with `dask worker {address} --nthreads 1`"
             raise InputError("the scheduler has no workers", where, remedy) from None
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # of _on_worker
+        workers, on_worker = client.get_executor(pure=False), _on_worker()
+        whole, given = (_source(), pickle.dumps(data)), ()
+
+        def submit(call: Callable) -> Future:
+            nonlocal given
+            if client.status != "running":
+                raise CancelledError
+            if {part.status for part in given} != {"finished"}:  # again where all workers died that had it
+                given = client.scatter(whole, broadcast=True, hash=False)
+            return workers.submit(on_worker, given, cloudpickle.dumps((call, versions)))
+
         try:
-            given = client.scatter((_source(), pickle.dumps(data)), broadcast=True, hash=False)
-            workers = client.get_executor(pure=False)
-            yield lambda call: workers.submit(_on_worker, given, cloudpickle.dumps((call, versions)))
+            yield submit
         except (CancelledError, CommClosedError):
             remedy = "finished runs are kept, the same command goes on from here"
             raise InputError("the scheduler is lost", where, remedy) from None
-        finally:
-            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def _source() -> bytes:
@@ -74,31 +79,40 @@ def _source() -> bytes:
     return archive.getvalue()
 
 
-def _on_worker(given: tuple[bytes, bytes], message: bytes):
-    """Unpack the code that was sent, where the worker has not done so, and call with the data."""
-    import hashlib
-    import io
-    import pickle
-    import sys
-    import tempfile
-    import zipfile
+def _on_worker() -> Callable:
+    """What a worker does first; as an inner function it is sent whole, where another would be sent by its name."""
 
-    source, data = given
-    digest = hashlib.sha256(source).hexdigest()
-    if getattr(sys, "_mlps_against_cnns", None) != digest:  # a worker may have had another version before
-        folder = tempfile.mkdtemp()
-        with zipfile.ZipFile(io.BytesIO(source)) as whole:
-            whole.extractall(folder)
-            names = {name.removesuffix(".py").split("/")[0] for name in whole.namelist()}
-        for name in [name for name in sys.modules if name.split(".")[0] in names]:
-            del sys.modules[name]
-        sys.path.insert(0, folder)
-        sys._mlps_against_cnns = digest
-    from lab import cluster
+    def call(given: tuple[bytes, bytes], message: bytes):
+        """Unpack the code that was sent, where the worker has not done so, and do the call with the data."""
+        import hashlib
+        import io
+        import pickle
+        import sys
+        import tempfile
+        import zipfile
 
-    call, versions = pickle.loads(message)
-    cluster.check_worker(versions)
-    return call(pickle.loads(data))
+        source, data = given
+        digest = hashlib.sha256(source).hexdigest()
+        before, folder = getattr(sys, "_mlps_against_cnns", (None, None))
+        if before != digest:  # a worker may have had another version before
+            if folder:
+                sys.path.remove(folder.name)
+                folder.cleanup()
+            folder = tempfile.TemporaryDirectory()
+            with zipfile.ZipFile(io.BytesIO(source)) as whole:
+                whole.extractall(folder.name)
+                names = {name.removesuffix(".py").split("/")[0] for name in whole.namelist()}
+            for name in [name for name in sys.modules if name.split(".")[0] in names]:
+                del sys.modules[name]
+            sys.path.insert(0, folder.name)
+            sys._mlps_against_cnns = digest, folder
+        from lab import cluster
+
+        function, versions = pickle.loads(message)
+        cluster.check_worker(versions)
+        return function(pickle.loads(data))
+
+    return call
 
 
 def check_worker(versions: dict[str, str]) -> None:

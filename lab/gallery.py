@@ -178,8 +178,9 @@ def brief(experiment: Experiment, report: Report) -> str:
     cells = [line[3:] for line in lines]
     names = [f"{number}  {' '.join(run.split())}" for number, run, *_ in lines]
     table = pd.DataFrame(cells, names, header[3:]).to_string(line_width=max(width, 20), justify="left")
+    table = [re.sub(" +$", "", table, flags=re.MULTILINE), ""] if lines else []
     verdicts = [textwrap.fill(f"- {verdict}", subsequent_indent="  ", **whole) for verdict in report.verdicts]
-    return "\n".join(["", title, "", re.sub(" +$", "", table, flags=re.MULTILINE), "", *verdicts])
+    return "\n".join(["", title, "", *table, *verdicts])
 
 
 def _columns(report: Report) -> list[tuple[str, str]]:
@@ -204,7 +205,7 @@ def _table(report: Report, most: int, digits: int) -> list[list[str]]:
     columns = [column for column in columns if column in sorted(columns, key=weight)[:most]]
     table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
     for number, (run, cells) in enumerate(report.rows.items(), 1):
-        table.append([str(number), run, str(max(len(values) for values in cells.values()))])
+        table.append([str(number), run, str(max(map(len, cells.values()), default=0))])
         table[-1] += [_cell(cells, *column, report.examples, digits) if column in cells else "" for column in columns]
     return table
 

@@ -11,6 +11,9 @@ Cells = dict[tuple[str, str], np.ndarray]  # {(split, metric): one value per see
 Rows = dict[str, Cells]  # by label
 
 
+CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
+
+
 @dataclass
 class Result:
     """What one configuration gave: arrays by name whose first axis is the seeds, and the configuration itself."""
@@ -31,13 +34,9 @@ class Result:
         return self.arrays[name][:, -1 if epoch is None else epoch - 1]
 
     def until(self, epoch: int) -> "Result":
-        """The same as if training had stopped after an epoch: curves (seeds, epochs) are cut there."""
-        count = self.arrays["loss_train"].shape[1]
-        cut = {
-            name: values[:, :epoch] if values.ndim > 1 and values.shape[1] == count else values
-            for name, values in self.arrays.items()
-        }
-        return replace(self, arrays=cut)
+        """The same as if training had stopped after an epoch: its curves (seeds, epochs, ...) are cut there."""
+        curves = {name for name in self.arrays if name.split("_")[0] in CURVES}
+        return replace(self, arrays={n: v[:, :epoch] if n in curves else v for n, v in self.arrays.items()})
 
 
 def join(config: Any, parts: Sequence[tuple[Sequence[int] | None, dict[str, np.ndarray]]]) -> Result:

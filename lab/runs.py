@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager, suppress
@@ -58,7 +59,8 @@ class Run:
 
         `context` stands for the content of the data, whose classes count as code.
         """
-        code = keys.fingerprint(self.function, *(type(thing) for thing in data), self.config, self.arguments)
+        kinds = (type(thing) for thing in data)
+        code = keys.fingerprint(one_thread, self.function, *kinds, self.config, self.arguments)
         key = json.dumps([code, context, _versions()], sort_keys=True)
         return folder / f"{self.name}-{keys.fingerprint(key)[:12]}.npz"
 
@@ -255,8 +257,10 @@ def _readable(path: Path) -> bool:
 def _keep(path: Path, arrays: Arrays) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with open(unfinished, "wb") as file:
-            np.savez(file, **arrays)
+        with zipfile.ZipFile(unfinished, "w") as archive:  # as np.savez, which takes no array named `file`
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, values, allow_pickle=False)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -308,6 +312,8 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
         given = _load(data) if isinstance(data, Path) else data
         arrays = run.function(run.config, *given, *run.arguments, progress)
         arrays = {name: np.asarray(values) for name, values in arrays.items()}
+        if odd := [name for name, values in arrays.items() if values.dtype.hasobject]:
+            raise TypeError(f"it gives no array of numbers or texts for {' and '.join(odd)}")
     except InputError:
         raise
     except Exception as error:

@@ -1,28 +1,29 @@
-"""Runs on a Dask cluster: a real scheduler and two real workers as processes, some of them killed on the way."""
+"""lab/cluster.py: runs on a Dask cluster, real schedulers and workers as processes, some of them killed on the way."""
 
+import importlib
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cloudpickle
 import numpy as np
 import pytest
-import test_faults
-from test_faults import runs
 
-import cnn
-import engine
-import faces
 import helpers
 import NN_tutorial
-import ranks
-import xg
+from lab import cluster as dask
+from lab.errors import InputError
+from lab.runs import Run, _versions, finish_runs
 
-MODULES = NN_tutorial, xg, cnn, helpers, engine, faces, ranks
+ROOT = Path(__file__).parents[1]
 COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
 
 
@@ -33,7 +34,7 @@ class Cluster:
         self.folder, self.file = folder, folder / "scheduler.json"
         self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
         deadline = time.monotonic() + 60
-        while not self.file.exists() and time.monotonic() < deadline:
+        while not (self.file.exists() and self.file.read_text()) and time.monotonic() < deadline:
             time.sleep(0.1)
         self.address = json.loads(self.file.read_text())["address"]
         self.workers = [self.start("worker", "--nthreads", "1", *workers) for _ in range(count)]
@@ -58,19 +59,128 @@ class Cluster:
             process.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    made = Cluster(tmp_path, "--no-nanny")  # so that a killed worker stays away
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two workers for all tests, of which the last one ends them."""
+    made = Cluster(tmp_path_factory.mktemp("elsewhere"), "--no-nanny")  # so that a killed worker stays away
     yield made
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory) -> bytes:
-    """The table of a run on this machine alone."""
-    out = tmp_path_factory.mktemp("local")
-    NN_tutorial.main([*COMMAND, "--jobs", "1", "--out", str(out)])
-    return (out / "NN_tutorial.csv").read_bytes()
+# ---------------------------------------------------------------------------- the code that is sent
+
+ANSWER = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from lab import stack
+
+def work(config, data, progress):
+    files = [str(Path(m.__file__).parent) for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
+    told = {"version": 1, "updates": stack.UPDATES, "data": data["x"].sum(), "process": os.getpid()}
+    told |= {"files": [os.getcwd(), *sys.path, *files], "path": sys.path}
+    return {name: np.array(value) for name, value in told.items()}
+"""
+
+
+def test_workers_need_no_file_of_the_repository_and_take_new_code(cluster, tmp_path, monkeypatch):
+    place = tmp_path / "edited"
+    shutil.copytree(ROOT / "lab", place / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "study.mplstyle", place)
+    monkeypatch.setattr(dask, "ROOT", place)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # its time stamps have whole seconds
+
+    def answers(out: str, **edited: tuple[Path, str, str]) -> list[dict[str, np.ndarray]]:
+        sys.modules.pop("answer", None)
+        importlib.invalidate_caches()
+        answer = importlib.import_module("answer")
+        runs = [Run(f"run{number}", answer.work, None) for number in range(4)]
+        return list(finish_runs(runs, ({"x": np.arange(4)},), {}, tmp_path / out, 1, cluster=cluster.address).values())
+
+    (place / "answer.py").write_text(ANSWER)
+    first = answers("first")
+    assert [(int(a["version"]), int(a["updates"]), int(a["data"])) for a in first] == 4 * [(1, 4, 6)]
+    assert os.getpid() not in {int(a["process"]) for a in first}
+    for path in {path for a in first for path in a["files"]}:
+        assert not Path(path).is_relative_to(ROOT)
+        assert not Path(path).is_relative_to(place)
+
+    (place / "answer.py").write_text(ANSWER.replace('"version": 1', '"version": 2'))
+    stack = (place / "lab" / "stack.py").read_text()
+    (place / "lab" / "stack.py").write_text(stack.replace("UPDATES = 4", "UPDATES = 5"))
+    second = answers("second")
+    assert [(int(a["version"]), int(a["updates"])) for a in second] == 4 * [(2, 5)]
+    assert {int(a["process"]) for a in first} & {int(a["process"]) for a in second}  # that had the old code
+    old = {str(folder) for a in first for folder in a["path"]} - {str(folder) for a in second for folder in a["path"]}
+    assert old
+    assert not any(Path(folder).exists() for folder in old)
+
+
+# ---------------------------------------------------------------------------- what is refused
+
+
+def test_workers_of_other_versions_are_refused(cluster):
+    versions = _versions() | {"torch": "1.0"}
+    with dask.executor(cluster.address, (), versions) as submit:
+        refused = submit(len).exception()
+    assert isinstance(refused, InputError)
+    assert re.fullmatch(r"it has .*torch .*, worker tcp://.*, install .*torch 1\.0.* there", str(refused))
+
+
+def test_workers_of_several_threads_are_refused(monkeypatch):
+    class Worker:
+        address = "tcp://somewhere"
+
+        class state:
+            nthreads = 1
+
+    monkeypatch.setattr("distributed.get_worker", Worker)
+    dask.check_worker(_versions())
+    Worker.state.nthreads = 4
+    with pytest.raises(InputError, match="several threads"):
+        dask.check_worker(_versions())
+
+
+def test_no_scheduler_is_one_line(tmp_path, capfd):
+    for address in ("tcp://127.0.0.1:1", "x y"):
+        arguments = [*COMMAND, "--cluster", address, "--out", str(tmp_path)]
+        assert helpers.run_script(lambda arguments=arguments: NN_tutorial.main(arguments)) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("error: no Dask scheduler answers (")
+
+
+# ---------------------------------------------------------------------------- what is lost
+
+
+@dataclass(frozen=True)
+class Config:
+    fault: str = ""
+
+
+def work(config: Config, progress) -> dict[str, np.ndarray]:
+    if config.fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.fault == "raises":
+        raise ValueError("a loss of nan,\nhere of all places")
+    return {"done": np.array(1)}
+
+
+def test_a_run_that_kills_its_workers_does_not_stop_the_others(tmp_path, capfd):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers have no tests
+    cluster = Cluster(tmp_path, "--nanny")  # which starts a killed worker again
+    bad = [Run(f"bad-{fault}", work, Config(fault), cost=9.0) for fault in ("killed", "raises")]
+    try:
+        runs = [*bad, *(Run(f"good{i}", work, Config()) for i in range(4))]
+        finished = finish_runs(runs, (), {}, tmp_path, 1, cluster=cluster.address)
+    finally:
+        cluster.stop()
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert set(finished) == {f"good{i}" for i in range(4)}
+    messages = capfd.readouterr().err
+    assert "the run bad-killed failed (its process dies, perhaps for lack of memory" in messages
+    assert "the run bad-raises failed (ValueError: a loss of nan,; see " in messages
+    assert "here of all places" in (tmp_path / "bad-raises.error.txt").read_text()
 
 
 def kill_after_the_first_run(process: subprocess.Popen, out: Path) -> None:
@@ -82,7 +192,10 @@ def kill_after_the_first_run(process: subprocess.Popen, out: Path) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def test_a_lost_worker_and_a_lost_scheduler(cluster, local, tmp_path, capfd):
+def test_a_lost_worker_and_a_lost_scheduler(cluster, tmp_path, capfd):
+    NN_tutorial.main([*COMMAND, "--jobs", "1", "--out", str(tmp_path / "local")])
+    local = (tmp_path / "local" / "NN_tutorial.csv").read_bytes()
+
     out = tmp_path / "one worker lost"
     kill_after_the_first_run(cluster.workers[0], out)
     NN_tutorial.main([*COMMAND, "--cluster", cluster.address, "--out", str(out)])
@@ -101,81 +214,3 @@ def test_a_lost_worker_and_a_lost_scheduler(cluster, local, tmp_path, capfd):
     NN_tutorial.main([*COMMAND, "--jobs", "1", "--out", str(out)])  # the rest, here
     assert (out / "NN_tutorial.csv").read_bytes() == local
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-
-
-def test_a_run_that_kills_its_workers_does_not_stop_the_others(tmp_path, capfd):
-    cloudpickle.register_pickle_by_value(test_faults)
-    cluster = Cluster(tmp_path, "--nanny")  # which starts a killed worker again
-    try:
-        finished = engine.finish_runs(runs("killed", "raises"), (), {}, tmp_path, 1, cluster=cluster.address)
-    finally:
-        cluster.stop()
-    assert set(finished) == {f"good{i}" for i in range(4)}
-    messages = capfd.readouterr().err
-    assert "the run bad-killed failed (its process dies, perhaps for lack of memory" in messages
-    assert "the run bad-raises failed (ValueError: a loss of nan,; see " in messages
-    assert "here of all places" in (tmp_path / "bad-raises.error.txt").read_text()
-
-
-def test_no_scheduler_is_one_line(tmp_path, capfd):
-    arguments = [*COMMAND, "--cluster", "tcp://127.0.0.1:1", "--out", str(tmp_path)]
-    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("error: no Dask scheduler answers (")
-    assert helpers.run_script(lambda: NN_tutorial.main([*arguments[:-4], "--cluster", "x y", *arguments[-2:]])) == 2
-    assert len(capfd.readouterr().err.splitlines()) == 1
-
-
-@pytest.mark.parametrize("function", [
-    NN_tutorial.train, NN_tutorial.fit_references, NN_tutorial.fit_forests, xg.train, cnn.train_network,
-    cnn.extract_features, engine._do,
-])  # fmt: skip
-def test_what_runs_do_can_be_sent_whole(function):
-    for module in MODULES:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        sent = cloudpickle.loads(cloudpickle.dumps(function))
-    finally:
-        for module in MODULES:
-            cloudpickle.unregister_pickle_by_value(module)
-    assert sent is not function  # by value: a worker need not have the file
-
-
-def test_workers_that_might_give_other_results_are_refused(monkeypatch):
-    class Worker:
-        address = "tcp://somewhere"
-
-        class state:
-            nthreads = 1
-
-    monkeypatch.setattr("distributed.get_worker", Worker)
-    engine._check_worker(engine._versions())
-    with pytest.raises(helpers.InputError, match=r"it has .*torch .*install .*torch 1\.0"):
-        engine._check_worker({**engine._versions(), "torch": "1.0"})
-    Worker.state.nthreads = 4
-    with pytest.raises(helpers.InputError, match="several threads"):
-        engine._check_worker(engine._versions())
-
-
-def test_each_process_keeps_to_a_gpu_of_its_own(monkeypatch, tmp_path):
-    taken = []
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.set_device", taken.append)
-    for name in ("MainProcess", "LokyProcess-1", "LokyProcess-2", "LokyProcess-3"):
-        monkeypatch.setattr("multiprocessing.current_process", lambda name=name: type("P", (), {"name": name}))
-        _, arrays, problem, _ = engine._do(runs()[0], 0, tmp_path / "none", None, None)
-        assert (int(arrays["done"]), problem) == (1, "")
-    assert taken == [0, 1, 0, 1]
-
-
-def test_auto_never_takes_mps(monkeypatch):
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert helpers.choose_device("auto") == "cpu"
-    assert helpers.choose_device("mps") == "mps"
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert helpers.choose_device("auto") == "cuda"
-
-
-def test_what_a_machine_is_called():
-    assert f"torch {__import__('torch').__version__}" in engine.machine()
-    assert np.array(engine.machine()).dtype.kind == "U"  # kept without pickle

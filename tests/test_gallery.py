@@ -1,23 +1,19 @@
-"""What is told: the gallery, the text on the terminal, the formats of figures, the help."""
+"""What is told: the gallery, its tables, and the text on the terminal."""
 
-import argparse
-import os
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import cnn
-import gallery
-import helpers
-import NN_tutorial
-import xg
-from helpers import Experiment, Report
+from lab import charts, gallery
+from lab.errors import InputError, RunsFailed
+from lab.results import SPLITS, Experiment, Report, Result
+from lab.statistics import wilson
 
 
 def report(results, study) -> Report:
@@ -26,24 +22,29 @@ def report(results, study) -> Report:
     Varied: nothing.
     Look for: a number.
     """
-    cells = {(split, metric): np.array([0.5, 0.6, 0.7]) for metric in ("accuracy", "loss") for split in helpers.SPLITS}
+    cells = {(split, metric): np.array([0.5, 0.6, 0.7]) for metric in ("accuracy", "loss") for split in SPLITS}
     rows = {"plain": cells | {("train", "seconds"): np.array([1234.5] * 3)}, "none": cells}
-    return Report(rows, "It *works* [0.5, 0.7]", ["It is 0.6 (row 1).", "long-winded " * 20], "p < 0.05; a <b> c")
+    return Report(rows, "It *works* [0.5, 0.7]", ["It is 0.6 (row 1).", "long-winded " * 20], ["p < 0.05", "a <b> c"])
 
 
-def save(out, script: str, *sections: str, found=report, lacking=None) -> str:
-    chosen = [Experiment(section, f"part-{section[-1]}", "asks", {}, found) for section in sections]
-    reports = {experiment.section: found({}, None) for experiment in chosen if not lacking}
-    for one in reports.values():
-        one.made_in = gallery.made_in([{"run_seconds": np.array(80.0), "made_on": np.array("a machine")}])
-    arguments = argparse.Namespace(out=out, experiments=chosen, quick=False)
-    gallery.save_reports(arguments, script, reports, lacking or {})
-    return (out / "README.md").read_text()
+def of(section: str, found=report) -> Experiment:
+    return Experiment(section, f"part-{section[-1]}", "asks", {}, found)
+
+
+def save(out, script: str, *sections: str, found: Report | None = None, lacking=None, quick=False) -> str:
+    """The page after a script has reported on these sections."""
+    chosen = [of(section) for section in sections]
+    reports = {} if lacking else {one.section: found or report({}, None) for one in chosen}
+    made_in = gallery.made_in([Result(None, {}, 80.0, ("a machine",))])
+    texts = {s: gallery.describe(of(s), each, script, made_in, quick) for s, each in reports.items()}
+    gallery.save_reports(out, script, chosen, reports, lacking or {}, texts)
+    return (out / gallery.PAGE).read_text()
+
+
+# ---------------------------------------------------------------------------- the page
 
 
 def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
-    for name in ("1.2_a.png", "1.2_b.png", "1.20_c.png"):
-        (tmp_path / name).touch()
     save(tmp_path, "one", "1.2", "1.10")
     page = save(tmp_path, "two", "1.1")
     assert page == save(tmp_path, "two", "1.1") == save(tmp_path, "one", "1.2")
@@ -51,28 +52,56 @@ def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
     links = re.findall(r"^\| \[(.+)\]\(#(.+)\) +\| (\S+) ", page, re.MULTILINE)
     assert links == [("1.1", "11-part-1", "part-1"), ("1.2", "12-part-2", "part-2"), ("1.10", "110-part-0", "part-0")]
     assert page.startswith(gallery.TITLE)
-    assert re.findall(r"\]\((.*png)\)", page) == ["1.2_a.png", "1.2_b.png"]
-    section = page.split("\n## ")[1].split("\n\n")
-    assert section[1:5] == [
-        "Does it work?",
-        "*Varied:* nothing.",
-        "*Look for:* a number.",
-        r"**It \*works\* [0.5, 0.7]**",
-    ]
-    assert "| 1   | plain | 3 | 0.6000 ±\N{NO-BREAK SPACE}0.2484 |" in section[5]
-    assert "| 1,234 ±\N{NO-BREAK SPACE}0     |" in section[5]
-    assert section[6].startswith("- It is 0.6 (row 1).\n- long-winded")
-    assert section[7] == r"Rule: p < 0.05; a \<b> c"
-    assert section[8].strip() == (
+    question, varied, look_for, headline, table, verdicts, rule, made = page.split("\n## ")[1].split("\n\n")[1:]
+    assert [question, varied, look_for] == ["Does it work?", "*Varied:* nothing.", "*Look for:* a number."]
+    assert headline == r"**It \*works\* [0.5, 0.7]**"
+    assert "| 1   | plain | 3 | 0.6000 ±\N{NO-BREAK SPACE}0.2484 |" in table
+    assert "| 1,234 ±\N{NO-BREAK SPACE}0     |" in table
+    assert verdicts.startswith("- It is 0.6 (row 1).\n- long-winded")
+    assert rule == r"Rule: p < 0.05; a \<b> c"
+    assert made.strip() == (
         "Made with `python two.py part-1` in 80.0 s of training on a machine; all numbers: [two.csv](two.csv)."
     )
 
 
+def test_figures_are_those_of_the_report_in_its_order_under_their_titles(tmp_path):
+    (tmp_path / "1.1_old.png").touch()
+    titles = {"1.1_b": "It *works*", "1.1_a": "A title that\nis long"}
+    found = report({}, None)
+    found.figures = {name: charts.figure(title)[0] for name, title in titles.items()}
+    plt.close("all")
+    page = save(tmp_path, "one", "1.1", found=found)
+    figures = re.findall(r"^!\[(.+)\]\((.+)\)$", page, re.MULTILINE)
+    assert figures == [(r"It \*works\*", "1.1_b.png"), ("A title that is long", "1.1_a.png")]
+    assert "1.1_old" not in page
+
+
+def test_without_a_question_the_summary_stands_for_it_and_a_quick_run_says_so(tmp_path):
+    asked = gallery.describe(of("1.1", lambda results, study: None), report({}, None), "one")
+    assert asked.startswith("Asks.\n\n**It ")
+    assert "Made with `python one.py part-1`; all numbers" in asked
+    page = save(tmp_path, "one", "1.1", quick=True)
+    assert page.count(r"QUICK RUN, NOT A RESULT: It \*works\*") == 2  # the section and the table of findings
+
+
 def test_a_failed_section_says_so_and_gets_well(tmp_path):
-    with pytest.raises(helpers.RunsFailed):
+    save(tmp_path, "one", "1.1", "1.2")
+    with pytest.raises(RunsFailed, match=r"1\.1 lacks a, b"):
         save(tmp_path, "one", "1.1", lacking={"1.1": ["a", "b"]})
-    assert "| Failed: a, b |" in (tmp_path / "README.md").read_text()
+    assert "| Failed: a, b " in (tmp_path / "README.md").read_text()
+    table = pd.read_csv(tmp_path / "one.csv", dtype=str, keep_default_na=False)
+    failed = table[table.section == "1.1"]
+    assert failed[["run", "split", "metric", "value"]].to_numpy().tolist() == [
+        [run, "", "failed", "1.0"] for run in "ab"
+    ]
+    assert set(table.section) == {"1.1", "1.2"}
     assert "Failed" not in save(tmp_path, "one", "1.1")
+    assert "failed" not in (tmp_path / "one.csv").read_text()
+
+
+def test_nothing_to_draw_again_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no experiment has all its finished runs"):
+        gallery.save_reports(tmp_path, "one", [of("1.1")], {}, {}, {})
 
 
 def test_scripts_that_write_at_the_same_time_lose_no_section(tmp_path):
@@ -90,136 +119,123 @@ def test_scripts_that_write_at_the_same_time_lose_no_section(tmp_path):
 
 def test_names_of_others_stay_text(tmp_path):
     names = ["a|b", "c\n## 9 d", "![e](http://example.org/e.png)", "<img src=f>"]
-    found = Report({name: {("test", "loss"): np.array([1.0])} for name in names}, "h", names, "r")
-    page = save(tmp_path, "one", "1.1", found=lambda results, study: found)
+    found = Report({name: {("test", "loss"): np.array([1.0])} for name in names}, "h", names, ["r"])
+    page = save(tmp_path, "one", "1.1", found=found)
     assert re.findall(r"^#+ (.+)", page, re.MULTILINE) == ["Gallery: MLPs against CNNs", "1.1 part-1"]
     assert all(re.sub(r"\\.", "", line).count("|") == 5 for line in page.splitlines() if re.match(r"\| \d", line))
     assert not re.search(r"\]\(http|(?<!\\)<", page)
 
 
-def test_runs_name_their_time_and_all_machines():
-    def run(seconds, machine):
-        return {"run_seconds": np.array(seconds), "made_on": np.array(machine)}
-
-    assert gallery.made_in([run(2.0, "b"), run(3.5, "a"), run(1.0, "b")]) == "6.50 s of training on a; b"
-    assert gallery.made_in([run(7200.0, "a")]) == "7,200 s of training on a"
-    assert gallery.made_in([{"loss": np.zeros(2)}]) == ""
+# ---------------------------------------------------------------------------- the tables
 
 
-def test_a_table_has_the_columns_that_fit_the_terminal(monkeypatch):
-    def columns(width: int, name: str = "plain") -> int:
-        monkeypatch.setenv("COLUMNS", str(width))
-        found = report({}, None)
-        found.rows = {name: found.rows["plain"]}
-        text = gallery.brief(Experiment("1.1", "part", "", {}, report), found)
-        assert max(map(len, text.splitlines())) <= width
-        return text.count("±")
+def test_every_number_is_in_one_table_and_times_in_their_own(tmp_path):
+    save(tmp_path, "one", "1.10", "1.2")
+    numbers, times = (pd.read_csv(tmp_path / f"one{name}.csv", dtype={"section": str}) for name in ("", ".seconds"))
+    assert list(numbers.columns) == list(times.columns) == gallery.COLUMNS
+    assert list(dict.fromkeys(numbers.section)) == ["1.2", "1.10"]
+    assert len(numbers) == 2 * 2 * 6 * 3  # sections, rows, columns, seeds
+    assert set(numbers.metric) == {"accuracy", "loss"}
+    one = (numbers.section == "1.2") & (numbers.run == "none") & (numbers.split == "test") & (numbers.metric == "loss")
+    assert numbers[one][["seed", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 0.6], [2, 0.7]]
+    assert times[["run", "metric", "value"]].drop_duplicates().to_numpy().tolist() == [["plain", "seconds", 1234.5]]
 
+
+def test_times_are_told_by_their_names():
+    names = ("seconds", "seconds_per_epoch", "secondshand", "updates_to_target", "run_seconds")
+    assert [gallery.is_time(name) for name in names] == [True, True, False, False, False]
+
+
+def test_results_name_their_time_and_all_machines():
+    def result(seconds, *machines):
+        return Result(None, {}, seconds, machines)
+
+    assert gallery.made_in([result(2.0, "b"), result(3.5, "a"), result(1.0, "b")]) == "6.50 s of training on a; b"
+    assert gallery.made_in(result(seconds, "a") for seconds in (7000.0, 200.0)) == "7,200 s of training on a"
+    assert gallery.made_in([result(0.0)]) == ""
+
+
+def table(found: Report) -> list[list[str]]:
+    """Header and rows of the table on the page."""
+    lines = [line for line in gallery.describe(of("1.1"), found, "one").splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_a_table_holds_the_seven_columns_that_say_most():
     found = report({}, None)
-    assert gallery._table(found, 1, 3)[0] == ["row", "run", "n", "test accuracy"]
-    assert gallery._table(found, 3, 3)[0][3:] == ["validation accuracy", "test accuracy", "train seconds"]
-    bounds = {("test", f"loss_{end}"): np.array([number]) for end, number in (("low", 0.1), ("high", 1.2))}
-    found.rows["plain"] |= bounds
-    assert gallery._table(found, 9, 3)[0] == gallery._table(report({}, None), 9, 3)[0]
-    assert "0.600 [0.100, 1.20]" in gallery._table(found, 9, 3)[1]
-    assert [columns(width) for width in (40, 50, 80, 150)] == [1, 2, 4, 7]
-    assert columns(80, "a long name " * 3) == 2
-
-
-def test_rows_of_other_columns_get_a_table_of_their_own_and_what_is_left_out_is_counted(monkeypatch):
-    scores, pair = report({}, None).rows["plain"], {("test", "difference"): np.zeros(3)}
-    names = [f"{which} Big-Network lr 0.1" for which in ("first", "second")]
-    rows = {
-        names[0]: scores,
-        "first minus second": pair,
-        names[1]: scores,
-        "none": {("test", "p"): np.ones(3)},
-        "empty": {},
-    }
-    found = Report(rows, "It works", [], "", backbone="Big-Network")
-
-    def told(width: int) -> list[str]:
-        monkeypatch.setenv("COLUMNS", str(width))
-        return gallery.brief(Experiment("1.1", "part", "", {}, report), found).splitlines()
-
-    lines = [re.split(" {2,}", line) for line in told(80) if re.match(r"\d  ", line)]
-    assert [line[:2] for line in lines] == [
-        ["1", "first lr 0.1"],
-        ["3", "second lr 0.1"],
-        ["2", "first minus second"],
-        ["4", "none"],
+    found.rows["none"] = found.rows["none"] | {("test", "p"): np.array([0.25])}
+    header, _, last = table(found)
+    assert header == [
+        *("row", "run", "n", "train accuracy", "validation accuracy", "test accuracy", "validation loss", "test loss"),
+        *("train seconds", "test p"),
     ]
-    assert [len(line) for line in lines] == [7, 7, 4, 4]
-    assert "(Names: without Big-Network. 3 columns more in the gallery and its CSV.)" in told(80)
-    assert "(Names: without Big-Network.)" in told(200)
-    found.backbone = ""
-    assert not any("(" in line for line in told(200))
+    assert last[-2:] == ["", "0.2500"]
 
 
-def test_two_seeds_have_the_interval_of_the_examples_judged():
-    low, high = helpers.wilson(0.75, 160)
-    assert helpers.show(np.array([0.7, 0.8]), 160) == f"0.7500 ± {(high - low) / 2:.4f}"
-    assert helpers.show(np.array([0.7, 0.8])) == "0.7500"
-    assert helpers.show(np.array([0.7, 0.8, 0.75]), 160) == "0.7500 ± 0.1242"
+def test_an_interval_stands_in_its_metrics_cell_and_few_seeds_have_that_of_the_examples():
+    cells = {("test", "loss"): 0.6, ("test", "loss_low"): 0.1, ("test", "loss_high"): 1.2, ("test", "accuracy"): 0.75}
+    found = Report({"a": {key: np.array([x]) for key, x in cells.items()}}, "h", [], [], examples={"test": 160})
+    low, high = wilson(0.75, 160)
+    assert table(found) == [
+        ["row", "run", "n", "test loss", "test accuracy"],
+        ["1", "a", "1", "0.6000 [0.1000, 1.200]", f"0.7500 ±\N{NO-BREAK SPACE}{(high - low) / 2:.4f}"],
+    ]
 
 
-def test_quick_figures_have_half_the_resolution_and_only_they(tmp_path, monkeypatch):
-    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", matplotlib.rcParams["savefig.dpi"])  # is put back
-    for options, size in ((["--quick"], (900, 500)), ([], (1800, 1000))):
-        helpers.parse_arguments("", xg.EXPERIMENTS, options)
-        helpers.save_figure(helpers.figure("Title")[0], tmp_path / "6.1.1_a.png", "A note.")
-        with Image.open(tmp_path / "6.1.1_a.png") as image:
-            assert image.size == size
+# ---------------------------------------------------------------------------- the terminal
+
+WORDS = st.lists(st.text("abcdefgh-*", min_size=1, max_size=12), min_size=1, max_size=40).map(" ".join)
+COLUMNS = st.lists(
+    st.tuples(st.sampled_from(SPLITS), st.sampled_from(["accuracy", "loss", "seconds", "gradient_layer_95"])),
+    min_size=1,
+    unique=True,
+)
+NUMBERS = st.lists(st.sampled_from([0.5, 1.0, 12345.678, 1e-7, np.nan]), min_size=1, max_size=3).map(np.array)
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(1.0, "1.0000"), (0.98765, "0.9877"), (0.0, "0.0000"), (2.93531, "2.935"), (17.9796, "17.98"), (76812, "76,812"),
-     (1.2e-4, "1.2e-04"), (np.nan, "nan"), (np.inf, "inf")],
-)  # fmt: skip
-def test_four_digits(value, text):
-    assert helpers.show(np.array([value])) == text
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    WORDS,
+    st.lists(WORDS, max_size=3),
+    st.dictionaries(WORDS.map(lambda name: name[:30]), st.lists(NUMBERS, min_size=12, max_size=12), min_size=1),
+    COLUMNS,
+    st.sampled_from([80, 120]),
+)
+def test_the_terminals_text_fits_it_and_holds_every_word_and_row(headline, verdicts, rows, columns, width):
+    rows = {name: dict(zip(columns, values, strict=False)) for name, values in rows.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        text = gallery.brief(of("1.1"), Report(rows, headline, verdicts, []))
+    assert max(map(len, text.splitlines())) <= width
+    assert f"1.1 part-1: {' '.join(headline.split())}" in " ".join(text.split())
+    for verdict in verdicts:
+        assert f"- {' '.join(verdict.split())}" in " ".join(text.split())
+    for number, name in enumerate(rows, 1):
+        assert re.search(rf"^{number}  {re.escape(' '.join(name.split()))}", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_a_figure_comes_as_png_and_in_the_format_asked_for_with_the_same_bytes(kind, tmp_path, monkeypatch):
-    def draw(folder: str) -> dict[str, bytes]:
-        (tmp_path / folder).mkdir()
-        fig, axes = helpers.figure("A finding that takes more room than there is " * 4)
-        helpers.band(axes[0, 0], np.arange(3), np.array([[1, 2, 3], [2, 3, 5.0]]), label="a")
-        helpers.save_figure(fig, tmp_path / folder / "6.1.1_a.b.png", "A note.")
-        return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+def test_a_wide_table_goes_on_below_and_each_part_has_all_rows(monkeypatch):
+    def parts(width: int) -> int:
+        monkeypatch.setenv("COLUMNS", str(width))
+        text = gallery.brief(of("1.1"), report({}, None))
+        assert text.count("±") == 13  # six columns of both rows, and the seconds of one
+        assert len(re.findall("^1  plain", text, re.MULTILINE)) == len(re.findall("^2  none", text, re.MULTILINE))
+        return len(re.findall("^1  plain", text, re.MULTILINE))
 
-    monkeypatch.setitem(matplotlib.rcParams, "savefig.format", "png")  # is put back after the test
-    arguments = helpers.parse_arguments("", xg.EXPERIMENTS, ["--format", kind])
-    assert arguments.format == kind
-    first = draw("first")
-    assert first.keys() == {"6.1.1_a.b.png", f"6.1.1_a.b.{kind}"}
-    assert first == draw("second")
+    assert [parts(width) for width in (40, 80, 200)] == [6, 2, 1]
 
 
-@pytest.mark.parametrize("module", [NN_tutorial, cnn, xg])
-def test_help_fits_a_screen_and_has_examples(module, monkeypatch, capsys):
+def test_a_word_longer_than_the_terminal_stays_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as end:
-        module.main(["--help"])
-    assert end.value.code == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 32
-    assert max(map(len, lines)) <= 80
-    assert sum(line.startswith(f"    python {module.__name__}.py") for line in lines) >= 3
+    address = "http://example.org/" + "a" * 100
+    found = Report({"run": {("test", "p"): np.ones(1)}}, f"see {address}", [f"{address} (row 1)"], [])
+    assert gallery.brief(of("1.1"), found).count(address) == 2
 
 
-def test_a_reader_that_goes_away_stops_nothing(monkeypatch, tmp_path):
-    reader, writer = os.pipe()
-    os.close(reader)
+def test_a_report_without_rows_has_no_table():
+    assert gallery.brief(of("1.1"), Report({}, "h", ["v"], [])) == "\n1.1 part-1: h\n\n- v"
 
-    def main():
-        for _ in range(3):
-            print("x" * 100_000, flush=True)
-        (tmp_path / "saved").touch()
 
-    with os.fdopen(writer, "w") as pipe:
-        monkeypatch.setattr(sys, "stdout", pipe)
-        assert helpers.run_script(main) == 0
-    assert (tmp_path / "saved").exists()
+def test_a_row_without_values_is_a_row():
+    text = gallery.brief(of("1.1"), Report({"run": {("test", "p"): np.ones(1)}, "lost": {}}, "h", ["v"], []))
+    assert re.search("^2  lost$", text, re.MULTILINE)

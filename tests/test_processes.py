@@ -1,4 +1,4 @@
-"""ranks.py: several processes train as one, whatever their shares, and none waits for one that is gone."""
+"""lab/processes.py: several processes train as one, whatever their shares, and none waits for one that is gone."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-import ranks
-from helpers import InputError
+from lab import processes
+from lab.errors import InputError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PARTS = [np.arange(7), np.arange(7, 12), np.arange(12, 14), np.arange(14, 15)]  # of the last, one process gets none
 
 
@@ -32,10 +32,10 @@ def train() -> dict[str, np.ndarray]:
     inputs = 3 + torch.randn(15, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     targets = (torch.arange(15) % 3 > 0).double()
     made, losses = network(), []
-    model, loss_of = ranks.parallel(made), ranks.mean(binary_cross_entropy_with_logits)
+    model, loss_of = processes.parallel(made), processes.mean(binary_cross_entropy_with_logits)
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
     for part in PARTS:
-        own = ranks.share(part)
+        own = processes.share(part)
         optimizer.zero_grad()
         loss = loss_of(model(inputs[own]).squeeze(1), targets[own])
         loss.backward()
@@ -43,29 +43,29 @@ def train() -> dict[str, np.ndarray]:
         losses.append(loss.item())
     made.eval()
     with torch.inference_mode():
-        logits = ranks.collect((made(inputs[part]).numpy() for part in ranks.share(PARTS)), PARTS)
+        logits = processes.collect((made(inputs[part]).numpy() for part in processes.share(PARTS)), PARTS)
     return {"losses": np.array(losses), "logits": logits} | {k: v.numpy() for k, v in made.state_dict().items()}
 
 
 def fail(number: int) -> dict[str, np.ndarray]:
     """Process `number` raises, and the others wait for it."""
-    if ranks.rank() == number:
+    if processes.rank() == number:
         raise ValueError(f"process {number} fails")
-    return {"sum": ranks.total(torch.ones(1)).numpy()}
+    return {"sum": processes.total(torch.ones(1)).numpy()}
 
 
 def process() -> None:
     """The program of one process; its argument is the file for what `train` returns, or the process that fails."""
-    ranks.start()
-    if ranks.rank() > 0:
-        while task := ranks.hear():
+    processes.start()
+    if processes.rank() > 0:
+        while task := processes.receive():
             function, given = task
             function(*given)
     elif sys.argv[1].isdigit():
-        ranks.joint(fail)(int(sys.argv[1]))
+        processes.on_all(fail)(int(sys.argv[1]))
     else:
-        np.savez(sys.argv[1], **ranks.joint(train)())
-    ranks.stop()
+        np.savez(sys.argv[1], **processes.on_all(train)())
+    processes.stop()
 
 
 # ---------------------------------------------------------------------------- tests
@@ -87,19 +87,19 @@ def test_two_processes_train_as_one(tmp_path):
         np.testing.assert_allclose(two[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-def test_an_error_in_joint_work_ends_all_processes(monkeypatch, capsys):
+def test_an_error_in_shared_work_ends_all_processes(monkeypatch, capsys):
     done = torchrun(2, __file__, 1)
     assert done.returncode == 1
     assert "ValueError: process 1 fails" in done.stderr
-    monkeypatch.setattr(ranks, "count", lambda: 2)
-    monkeypatch.setattr(ranks, "tell", lambda message: None)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "send", lambda message: None)
     with pytest.raises(SystemExit):  # no Exception, which would be one failed run among others
-        ranks.joint(fail)(0)
+        processes.on_all(fail)(0)
     assert "ValueError: process 0 fails" in capsys.readouterr().err
 
 
 def test_batch_norm_is_torchs():
-    ours, theirs = ranks.BatchNorm2d(5, eps=1e-3), nn.BatchNorm2d(5, eps=1e-3)
+    ours, theirs = processes.BatchNorm2d(5, eps=1e-3), nn.BatchNorm2d(5, eps=1e-3)
     for layer in (ours, theirs):
         nn.init.uniform_(layer.weight, 0.5, 2, generator=torch.Generator().manual_seed(0))
     for dtype, close in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
@@ -117,23 +117,23 @@ def test_batch_norm_is_torchs():
 
 def test_one_process_is_left_as_it_is():
     made = network()
-    assert ranks.parallel(made) is made
-    assert ranks.joint(fail) is fail
-    assert ranks.mean(binary_cross_entropy_with_logits) is binary_cross_entropy_with_logits
-    assert ranks.share(PARTS) == PARTS
-    assert (ranks.collect(iter(PARTS), PARTS) == np.arange(15)).all()
+    assert processes.parallel(made) is made
+    assert processes.on_all(fail) is fail
+    assert processes.mean(binary_cross_entropy_with_logits) is binary_cross_entropy_with_logits
+    assert processes.share(PARTS) == PARTS
+    assert (processes.collect(iter(PARTS), PARTS) == np.arange(15)).all()
 
 
 def test_options_that_several_processes_cannot_work_with(monkeypatch):
-    ranks.check("mps", "tcp://somewhere")  # one process can
-    monkeypatch.setattr(ranks, "count", lambda: 2)
+    processes.check("mps", "tcp://somewhere")  # one process can
+    monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    ranks.check("cpu", None)
+    processes.check("cpu", None)
     for device in ("mps", "cuda"):
         with pytest.raises(InputError, match=f"2 processes need .*--device {device}.*--nproc-per-node"):
-            ranks.check(device, None)
+            processes.check(device, None)
     with pytest.raises(InputError, match="--cluster tcp://somewhere"):
-        ranks.check("cpu", "tcp://somewhere")
+        processes.check("cpu", "tcp://somewhere")
 
 
 if __name__ == "__main__":

