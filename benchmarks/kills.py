@@ -1,4 +1,4 @@
-"""Stop the scripts at random moments and see that nothing is lost: python tests/kills.py [--times 30] [SCRIPT ...]
+"""Stop the scripts at random moments and see that nothing is lost: python benchmarks/kills.py [--times 30] [SCRIPT ...]
 
 Each time, a script is started with --quick and 2 jobs, its whole process group gets SIGKILL at a random moment, and the
 same command is given again. Then
@@ -26,7 +26,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-import ctrl_c  # noqa: E402
+from lab import stopping  # noqa: E402
 
 SCRIPTS = ("NN_tutorial", "cnn", "xg")
 
@@ -75,7 +75,7 @@ def kill_once(script: str, out: Path, delay: float, sent: signal.Signals = signa
     _, messages = process.communicate(timeout=60)
     if sent == signal.SIGINT and process.returncode:
         *warnings, line = messages.splitlines() or [""]
-        assert (process.returncode, line) == (130, ctrl_c.LINE), f"{process.returncode}: {messages}"
+        assert (process.returncode, line) == (130, stopping.LINE), f"{process.returncode}: {messages}"
         assert all(warning.startswith("warning: ") for warning in warnings), messages
     deadline = time.monotonic() + 10
     while alive(process.pid) and time.monotonic() < deadline:  # workers are in the session, not in the group

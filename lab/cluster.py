@@ -16,30 +16,26 @@ from lab.errors import InputError
 ROOT = Path(__file__).parents[1]
 
 
-def gave_up(address: str | None) -> tuple[type[BaseException], ...]:
-    """What a future raises whose workers all died, and with them what they were given; nothing on this machine."""
-    if not address:
-        return ()
-    from distributed import KilledWorker
-
-    return KilledWorker, CancelledError
+class GaveUp(Exception):
+    """All workers died that had a call, or that had what it was to be given."""
 
 
 @contextmanager
 def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Callable[[Callable], Future]]:
     """submit(call): call(data) on a worker of the scheduler at `address`, which gets the data and our code once.
 
-    Raises InputError where no scheduler or worker answers, where the scheduler is lost, and for a worker that might
-    give other results.
+    What it gives raises GaveUp where a call may be tried again. Raises InputError where no scheduler or worker answers,
+    where the scheduler is lost, and for a worker that might give other results.
     """
     try:
         import cloudpickle
-        from distributed import Client
+        from distributed import Client, KilledWorker
         from distributed.comm import CommClosedError
     except ImportError:
         remedy = 'python -m pip install -e ".[cluster]"'
         raise InputError("dask.distributed is not installed", f"--cluster {address}", remedy) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # one line will say it
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # one line will say it
     where = f"--cluster {address}"
     try:
         client = Client(address, timeout=5, set_as_default=False)
@@ -52,16 +48,26 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
         except TimeoutError:
             remedy = f"start some with `dask worker {address} --nthreads 1`"
             raise InputError("the scheduler has no workers", where, remedy) from None
-        workers, on_worker = client.get_executor(pure=False), _on_worker()
-        whole, given = (_source(), pickle.dumps(data)), ()
+        on_worker, to_give, given = _on_worker(), (_source(), pickle.dumps(data)), ()
 
         def submit(call: Callable) -> Future:
             nonlocal given
             if client.status != "running":
                 raise CancelledError
-            if {part.status for part in given} != {"finished"}:  # again where all workers died that had it
-                given = client.scatter(whole, broadcast=True, hash=False)
-            return workers.submit(on_worker, given, cloudpickle.dumps((call, versions)))
+            if {part.status for part in given} != {"finished"}:  # or all workers died that had it
+                given = client.scatter(to_give, broadcast=True, hash=False)
+            future = Future()
+
+            def end(task) -> None:  # Dask's own executor forgets what it is fetching when the scheduler dies
+                try:
+                    future.set_result(task.result())
+                except (KilledWorker, CancelledError) as error:
+                    future.set_exception(GaveUp() if client.status == "running" else error)
+                except BaseException as error:
+                    future.set_exception(error)
+
+            client.submit(on_worker, given, cloudpickle.dumps((call, versions)), pure=False).add_done_callback(end)
+            return future
 
         try:
             yield submit

@@ -181,7 +181,7 @@ def _do_all(
                     n = under_way.pop(future)
                     try:
                         take(*future.result())
-                    except dask.gave_up(address):
+                    except dask.GaveUp:
                         alone.append(n)
 
         while left:

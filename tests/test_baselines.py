@@ -129,8 +129,9 @@ def test_probes_return_the_head_that_makes_their_logits(photos, features, silent
 
 def test_grad_cam_of_a_probe_adds_up_to_its_logits(photos, features, silent):
     probe = cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
-    bf16 = Config("sklearn-probe", size=32, precision="bf16")
-    cam = cnn.probe_cam(bf16, photos, LITE, "cpu", probe, [3, 15], silent)["cam"].astype(float)
+    configs = [Config("sklearn-probe", size=32, precision=precision) for precision in ("fp32", "bf16")]
+    cam, too = (cnn.probe_cam(c, photos, LITE, "cpu", probe, [3, 15], silent)["cam"].astype(float) for c in configs)
+    assert (cam == too).all()  # in full precision
     total = cam.mean(axis=(1, 2)) * cam[0].size  # as the head is linear in what it pools
     assert np.allclose(total, probe["logits_test"][[3, 15]] - probe["bias"], rtol=0.05, atol=0.1)
 

@@ -67,6 +67,22 @@ def cluster(tmp_path_factory):
     made.stop()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def restarting(tmp_path_factory):
+    """Another two, each with a nanny that starts it again when it is killed."""
+    made = Cluster(tmp_path_factory.mktemp("elsewhere"), "--nanny")
+    yield made
+    made.stop()
+
+
+def test_no_scheduler_is_one_line(tmp_path, capfd):
+    for address in ("tcp://127.0.0.1:1", "x y"):
+        arguments = [*COMMAND, "--cluster", address, "--out", str(tmp_path)]
+        assert helpers.run_script(lambda arguments=arguments: NN_tutorial.main(arguments)) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("error: no Dask scheduler answers (")
+
+
 # ---------------------------------------------------------------------------- the code that is sent
 
 ANSWER = """
@@ -142,14 +158,6 @@ def test_workers_of_several_threads_are_refused(monkeypatch):
         dask.check_worker(_versions())
 
 
-def test_no_scheduler_is_one_line(tmp_path, capfd):
-    for address in ("tcp://127.0.0.1:1", "x y"):
-        arguments = [*COMMAND, "--cluster", address, "--out", str(tmp_path)]
-        assert helpers.run_script(lambda arguments=arguments: NN_tutorial.main(arguments)) == 2
-        (line,) = capfd.readouterr().err.splitlines()
-        assert line.startswith("error: no Dask scheduler answers (")
-
-
 # ---------------------------------------------------------------------------- what is lost
 
 
@@ -166,15 +174,13 @@ def work(config: Config, progress) -> dict[str, np.ndarray]:
     return {"done": np.array(1)}
 
 
-def test_a_run_that_kills_its_workers_does_not_stop_the_others(tmp_path, capfd):
+def test_a_run_that_kills_its_workers_does_not_stop_the_others(restarting, tmp_path, capfd):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers have no tests
-    cluster = Cluster(tmp_path, "--nanny")  # which starts a killed worker again
     bad = [Run(f"bad-{fault}", work, Config(fault), cost=9.0) for fault in ("killed", "raises")]
     try:
         runs = [*bad, *(Run(f"good{i}", work, Config()) for i in range(4))]
-        finished = finish_runs(runs, (), {}, tmp_path, 1, cluster=cluster.address)
+        finished = finish_runs(runs, (), {}, tmp_path, 1, cluster=restarting.address)
     finally:
-        cluster.stop()
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert set(finished) == {f"good{i}" for i in range(4)}
     messages = capfd.readouterr().err

@@ -9,8 +9,10 @@ import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import threading
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numpy as np
@@ -164,8 +166,10 @@ def in_a_thread(function):
 
 
 def process(folder: Path, edits: list[list[str]]) -> None:
-    """Print the runs that are planned without and with each edit; without any edits, in several ways."""
+    """Write down the runs that are planned without and with each edit; without any edits, in several ways."""
     sys.dont_write_bytecode = True  # its time stamps have whole seconds
+    compiled = functools.cache(lambda source, path: compile(source, path, "exec", dont_inherit=True))
+    SourceFileLoader.source_to_code = staticmethod(compiled)  # what is not edited is compiled once
     planned = {"as it is": runs_planned(folder)}
     for file, old, new in edits:
         before = (folder / file).read_text()
@@ -181,13 +185,28 @@ def process(folder: Path, edits: list[list[str]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def planned(python, tmp_path_factory) -> dict[str, dict[str, str]]:
-    """{edit: the runs that are then planned}."""
-    folder = copy_of_the_repository(tmp_path_factory.mktemp("edited"))
-    edits = [edit[:3] for edit in (*COUNTS, *FREE)]
-    done = python(__file__, folder, json.dumps(edits), env={**os.environ, "PYTHONPATH": folder, "PYTHONHASHSEED": "0"})
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / "planned.json").read_text())
+def edited_and_linked(tmp_path_factory) -> list[dict[str, dict[str, str]]]:
+    """{edit: the runs that are then planned}, and {way: the same} through a link, with other hashes of strings."""
+    edited, there = (copy_of_the_repository(tmp_path_factory.mktemp(name)) for name in ("edited", "there"))
+    linked = there.with_name("link")
+    linked.symlink_to(there)
+    edits, started = [edit[:3] for edit in (*COUNTS, *FREE)], []
+    for seed, folder, given in ((0, edited, edits), (1, linked, [])):
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": str(seed)}
+        command = [sys.executable, __file__, str(folder), json.dumps(given)]
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    assert [process.wait(280) for process in started] == [0, 0]
+    return [json.loads((folder / "planned.json").read_text()) for folder in (edited, linked)]
+
+
+@pytest.fixture(scope="module")
+def planned(edited_and_linked):
+    return edited_and_linked[0]
+
+
+@pytest.fixture(scope="module")
+def ways(edited_and_linked):
+    return edited_and_linked[1]
 
 
 @pytest.mark.parametrize("edit", COUNTS, ids=name)
@@ -205,18 +224,6 @@ def test_no_run_is_done_again_for_words_looks_and_reports(planned, edit):
     before, after = planned["as it is"], planned[name(edit)]
     assert after, "this text does not stand there once"
     assert {label: after[label] for label in before} == before
-
-
-@pytest.fixture(scope="module")
-def ways(python, tmp_path_factory) -> dict[str, dict[str, str]]:
-    """{way: the runs that are then planned} of the same code through a link, with other hashes of strings."""
-    place = tmp_path_factory.mktemp("linked")
-    (place / "link").symlink_to(copy_of_the_repository(place / "there"))
-    done = python(
-        __file__, place / "link", "[]", env={**os.environ, "PYTHONPATH": place / "link", "PYTHONHASHSEED": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads((place / "link" / "planned.json").read_text())
 
 
 @pytest.mark.parametrize("way", ["as it is", "as scripts", "profiled", "in a thread"])

@@ -392,6 +392,7 @@ def test_references_on_known_data(quadrants):
     forest = fit("random forest", SEEDS)
     assert {name: values.shape for name, values in forest.items()} == {f"accuracy_{s}": (3,) for s in SPLITS}
     assert (forest["accuracy_test"] > 0.95).all()
+    assert len(set(zip(*forest.values(), strict=True))) > 1
     np.testing.assert_array_equal(forest["accuracy_test"][1:2], fit("random forest", [1])["accuracy_test"])
 
 

@@ -55,40 +55,42 @@ def fail(number: int) -> dict[str, np.ndarray]:
 
 
 def process() -> None:
-    """The program of one process; its argument is the file for what `train` returns, or the process that fails."""
+    """The program of one process: they train, process 0 saves that in the file of its argument, then 1 fails."""
     processes.start()
     if processes.rank() > 0:
         while task := processes.receive():
             function, given = task
             function(*given)
-    elif sys.argv[1].isdigit():
-        processes.on_all(fail)(int(sys.argv[1]))
     else:
         np.savez(sys.argv[1], **processes.on_all(train)())
+        processes.on_all(fail)(1)
     processes.stop()
 
 
 # ---------------------------------------------------------------------------- tests
 
 
-def torchrun(processes: int, *command) -> subprocess.CompletedProcess:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, *command]
+@pytest.fixture(scope="module")
+def two(python, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """What two processes saved, and how they ended."""
+    saved = tmp_path_factory.mktemp("two") / "two.npz"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*map(str, start)], capture_output=True, text=True, env=environment, timeout=120)
+    torchrun = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2
+    return saved, python(*torchrun, __file__, saved, env=environment, timeout=120)
 
 
-def test_two_processes_train_as_one(tmp_path):
-    done = torchrun(2, __file__, tmp_path / "two.npz")
-    assert done.returncode == 0, done.stderr
-    one, two = train(), np.load(tmp_path / "two.npz")
+def test_two_processes_train_as_one(two):
+    saved, done = two
+    assert saved.exists(), done.stderr
+    one, two = train(), np.load(saved)
     assert one.keys() == set(two)
     assert np.abs(one["0.weight"] - network()[0].weight.detach().numpy()).max() > 0.1  # it has trained
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-def test_an_error_in_shared_work_ends_all_processes(monkeypatch, capsys):
-    done = torchrun(2, __file__, 1)
+def test_an_error_in_shared_work_ends_all_processes(two, monkeypatch, capsys):
+    _, done = two
     assert done.returncode == 1
     assert "ValueError: process 1 fails" in done.stderr
     monkeypatch.setattr(processes, "count", lambda: 2)

@@ -57,7 +57,7 @@ def test_ctrl_c_during_the_imports(script):
 
 def test_ctrl_c_ends_with_130_one_line_and_no_worker(tmp_path):
     kept = tmp_path / "runs" / "NN_tutorial"
-    some = "learning-rate", "width", "--quick", "--jobs", 2
+    some = "epochs", "width", "--quick", "--seeds", 1, "--jobs", 2
     process = start(ROOT / "NN_tutorial.py", *some, "--out", tmp_path, start_new_session=True)
     wait_for(lambda: list(kept.glob("*.npz")))
     assert len(alive(process.pid)) > 2  # the script and its workers
