@@ -58,7 +58,7 @@ class Config:
     features: str = "raw"  # of FEATURES
     batch_norm: bool = False  # after every hidden layer, before its activation
     residual: bool = False  # x + layer(x) from the second hidden layer on
-    init: str = "default"  # default: nn.Linear's; he: He et al. 2015; rezero: Bachlechner et al. 2021, where residual
+    init: str = "default"  # default: nn.Linear's; he: He et al. 2015; rezero: a gate on each residual, from 0
     lr: float = 1e-3  # of Adam; the peak where the schedule is one-cycle
     schedule: str = "constant"  # of SCHEDULES
     batch_size: int = 256
@@ -69,7 +69,7 @@ class Config:
     keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
 
     def __post_init__(self):
-        inits = ("default", "he", "rezero") if self.residual else ("default", "he")
+        inits = ["default", *["he"] * (self.activation in HE), *["rezero"] * self.residual]
         names = {"activation": ACTIVATIONS, "features": FEATURES, "schedule": SCHEDULES, "init": inits}
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)
@@ -101,7 +101,8 @@ class Residual(nn.Module):
         return x + self.layer(x) if self.gate is None else x + self.gate * self.layer(x)
 
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}  # and others that you add
+HE = ("relu", "tanh", "leaky_relu", "selu", "sigmoid")  # those for which nn.init knows He's gain
 
 
 def mlp(config: Config, inputs: int, classes: int) -> nn.Module:
@@ -157,7 +158,7 @@ def batches_of(config: Config, rows: int) -> tuple[int, int]:
 
 
 def train_one(config: Config, places: Places, seed: int, device: str = "cpu") -> Iterator[tuple]:
-    """All of training, for one network: yields it and its loss (nats) after every update.
+    """All of training, for one network. A generator: makes an update, then yields the network and the batch's loss.
 
     `train` does the same for all seeds at once, many times as fast (lab/stack.py), and makes sure that it is the same.
     """
@@ -172,7 +173,7 @@ def train_one(config: Config, places: Places, seed: int, device: str = "cpu") ->
 
     for _ in range(config.epochs):
         order = torch.randperm(len(y), generator=shuffle)
-        for batch in order.split(size)[:updates]:  # shuffling makes the incomplete last one, dropped, other places
+        for batch in order.split(size)[:updates]:  # an incomplete last one is dropped, other places each time
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x[batch]), y[batch])
             loss.backward()
@@ -210,14 +211,14 @@ def objection(config: Config, places: Places) -> str:
 def train(
     config: Config, places: Places, seeds: Sequence[int], device: str, progress: Callable[[float], None]
 ) -> Arrays:
-    """Train one network per seed, each with its own initialisation and shuffling; returns what `follow` does."""
+    """Train one network per seed, each with its own initialisation and shuffling; returns the arrays of `record`."""
     if not objection(config, places):
         with torch.inference_mode():  # the stack's gradient is written out
-            return follow(train_stack(config, places, seeds, device), config, places, device, progress)
+            return record(train_stack(config, places, seeds, device), config, places, device, progress)
     parts = []
     for number, seed in enumerate(seeds):
         done = lambda fraction, number=number: progress((number + fraction) / len(seeds))  # noqa: E731
-        parts.append(((seed,), follow(train_one(config, places, seed, device), config, places, device, done)))
+        parts.append(((seed,), record(train_one(config, places, seed, device), config, places, device, done)))
     return join_arrays(parts)
 
 
@@ -244,12 +245,12 @@ def evaluate(networks, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np
         targets = targets.expand(networks.count, -1)
         loss += F.cross_entropy(logits, targets, reduction="none").sum(dim=1)
         top, own = logits.amax(dim=1), logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-        right += ((own == top) & top.isfinite()).sum(dim=1)  # argmax would be two thirds of an evaluation's time
+        right += ((own == top) & top.isfinite()).sum(dim=1)  # argmax would take two thirds of the time
     return loss.cpu().numpy().astype(float) / len(y), right.cpu().numpy().astype(float) / len(y)
 
 
-def follow(training: Iterator, config: Config, places: Places, device: str, progress: Callable) -> Arrays:
-    """Train to the end and record; arrays with S seeds, E epochs, K validation checks, L layers:
+def record(training: Iterator, config: Config, places: Places, device: str, progress: Callable) -> Arrays:
+    """Let a training run to its end and record; arrays with S seeds, E epochs, K checks on the way in all, L layers:
 
     loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `evaluation_set`;
     batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
@@ -296,7 +297,7 @@ def follow(training: Iterator, config: Config, places: Places, device: str, prog
 
 
 def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predict:
-    """What a trained replica makes of points (..., 2), degrees, after a kept epoch: numbers of countries (...)."""
+    """A function that gives the country's index at each of some points (..., 2), degrees: one seed's network there."""
     torch.set_num_threads(1)  # as in training; blocks are too small to share
     config, prefix = result.config, f"{epoch}."
     inputs = FEATURES[config.features](torch.zeros(1, 2)).shape[1]
@@ -356,8 +357,8 @@ class Study:
         seeds = f"{n} seeds" + (": lines are medians, bands smallest to largest." if curves and n > 1 else ".")
         return f"{'QUICK RUN, NOT A RESULT. ' * self.quick}{seeds} {note}"
 
-    def report(self, rows: Rows, headline: str, said: list[str], rules: list, figures: dict) -> Report:
-        return Report(rows, headline, said, rules, figures, {s: len(y) for s, y in self.evaluated.y.items()})
+    def report(self, rows: Rows, headline: str, sentences: list[str], rules: list, figures: dict) -> Report:
+        return Report(rows, headline, sentences, rules, figures, {s: len(y) for s, y in self.evaluated.y.items()})
 
     @cached_property
     def evaluated(self) -> Places:
@@ -403,7 +404,7 @@ def of_one_length(results: Results) -> Results:
 # ---------------------------------------------------------------------------- 6.1 the training
 
 STANDARD_EPOCHS = 50
-STANDARD = Config(epochs=100, keep=(STANDARD_EPOCHS,))  # 6.1.2 needs 100 epochs, all else reads the first 50
+STANDARD = Config(epochs=100, keep=(STANDARD_EPOCHS,))  # the defaults, trained on for 6.1.2; all else reads 50 epochs
 LEARNING_RATES = {
     "lr 1": Config(lr=1.0),
     "lr 0.01": Config(lr=1e-2),
@@ -417,28 +418,30 @@ def learning_rate(results: Results, study: Study) -> Report:
     """How large may the learning rate be, and what happens above and below?
 
     Varied: Adam's learning rate, constant over 50 epochs; all else is the standard net.
-    Look for: too high, the loss jumps and stays at knowing nothing; too low, it is still falling at the end.
+    Look for: at 1 the loss never gets below knowing only the class frequencies; at 0.01 it is low but jumps; at 0.00001
+    it falls too slowly.
     """
     results = of_one_length(results)
-    lost = {label: verdicts.diverged(result, study.prior_loss) for label, result in results.items()}
-    rows = {label: scores(r) | {("train", "diverged"): lost[label].astype(float)} for label, r in results.items()}
+    (epochs,) = {result["loss_train"].shape[1] for result in results.values()}
+    diverged = {label: verdicts.diverged(result, study.prior_loss) for label, result in results.items()}
+    rows = {label: scores(r) | {("train", "diverged"): diverged[label].astype(float)} for label, r in results.items()}
     chosen = best(rows)
-    said = [verdicts.course(label, result, lost[label], rows) for label, result in results.items()]
-    said += [verdicts.difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
-    said += [verdicts.chosen(chosen, rows), verdicts.selection_bias(rows, results)]
-    gone = " and ".join(label for label in rows if lost[label].any())
+    sentences = [verdicts.course(label, result, diverged[label], rows) for label, result in results.items()]
+    sentences += [verdicts.difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
+    sentences += [verdicts.chosen(chosen, rows), verdicts.selection_bias(rows, results)]
+    lost = " and ".join(label for label in rows if diverged[label].any())
     test = rows[chosen[0]]["test", "accuracy"].mean()
-    headline = f"Best: {verdicts.named(chosen)}, test accuracy {test:.3f}" + (f"; {gone} diverged" if gone else "")
+    headline = f"Best: {verdicts.named(chosen)}, test accuracy {test:.3f}" + (f"; {lost} diverged" if lost else "")
 
     fig, ax = helpers.figure(headline, study.foot())
     labels = [charts.level(ax, study.prior_loss, "class frequencies only")]
     for label, result in results.items():
-        text = f"{label} (diverged)" if lost[label].any() else label
+        text = f"{label} (diverged)" if diverged[label].any() else label
         labels.append(charts.curve(ax, result["loss_validation"], text, **charts.rate_look(result.config.lr)))
-    charts.loss_axis(ax, result["loss_validation"].shape[1])
+    charts.loss_axis(ax, epochs)
     end_labels(ax, labels)
     rules = [verdicts.course, best, compare]
-    return study.report(rows, headline, said, rules, {"6.1.1_learning_rate": fig})
+    return study.report(rows, headline, sentences, rules, {"6.1.1_learning_rate": fig})
 
 
 @experiment("6.1.2", "epochs", "the standard net for 100 epochs", {"standard": STANDARD})
@@ -452,15 +455,15 @@ def epochs(results: Results, study: Study) -> Report:
     curve = np.median(result["loss_validation"], axis=0)
     marked = [epoch for epoch in (1, 5, 10, 20, 50, 100) if epoch <= len(curve)]
     rows = {f"epoch {epoch}": scores(result, epoch) for epoch in marked}
-    said = []
+    sentences = []
     for a, b in pairwise(marked):
         change = 100 * (curve[b - 1] / curve[a - 1] - 1) / (b - a)
         sentence = verdicts.difference(rows, f"epoch {a}", f"epoch {b}", "validation", "loss")
-        said.append(f"By the median {change:+.1f}% an epoch: {sentence}")
+        sentences.append(f"By the median {change:+.1f}% an epoch: {sentence}")
     over = verdicts.loss_rises(result)
     lowest = f"The median validation loss is lowest at epoch {curve.argmin() + 1} of {len(curve)}"
     tail = "later epochs over-fit" if over else "no over-fitting"
-    said.append(f"{lowest}: {tail} {verdicts.cite(rows, f'epoch {marked[-1]}')}.")
+    sentences.append(f"{lowest}: {tail} {verdicts.cite(rows, f'epoch {marked[-1]}')}.")
     before = marked[-2] if len(marked) > 1 else 1
     word, _ = compare(result.at("loss_validation", before), result.at("loss_validation"))
     found = "over-fits" if over else {"lower": "still falling", "higher": "rising"}.get(word, word)
@@ -472,7 +475,7 @@ def epochs(results: Results, study: Study) -> Report:
     charts.marked_epochs(ax, result, marked)
     end_labels(ax, labels)
     rules = [compare, f"over-fit: {verdicts.loss_rises.rule}"]
-    return study.report(rows, headline, said, rules, {"6.1.2_epochs": fig})
+    return study.report(rows, headline, sentences, rules, {"6.1.2_epochs": fig})
 
 
 CONTROL = "shuffled labels"
@@ -494,9 +497,11 @@ def batch_norm(results: Results, study: Study) -> Report:
     results = of_one_length(results)
     rows = {label: scores(result) for label, result in results.items()} | control | study.references
     without, with_it = results
-    said = [verdicts.difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
-    said += verdicts.sooner(results[with_it], results[without], rows, with_it, without)
-    said.append(f"Control, where there is nothing to learn: {verdicts.difference(rows, 'majority class', CONTROL)}")
+    sentences = [verdicts.difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
+    sentences += verdicts.sooner(results[with_it], results[without], rows, with_it, without)
+    sentences.append(
+        f"Control, where there is nothing to learn: {verdicts.difference(rows, 'majority class', CONTROL)}"
+    )
     a, b = (rows[label]["test", "accuracy"] for label in results)
     headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
 
@@ -504,7 +509,7 @@ def batch_norm(results: Results, study: Study) -> Report:
     fig, axes = helpers.figure(headline, study.foot("Numbers: means."), 2, 2, (11, 8), **look)
     levels = study.levels | {CONTROL: rows[CONTROL]["test", "accuracy"].mean()}
     charts.before_and_after(axes, results, rows, levels)
-    return study.report(rows, headline, said, [compare], {"6.1.3_batch_norm": fig})
+    return study.report(rows, headline, sentences, [compare], {"6.1.3_batch_norm": fig})
 
 
 BATCH_SIZES = {
@@ -540,7 +545,7 @@ def batch_size(results: Results, study: Study) -> Report:
     accurate = best(rows)
     fast = best(rows, results, "validation", "seconds_to_target", -1)
     steady = best(rows, results, "train", "batch_loss_std", -1)
-    said = verdicts.trade_offs(rows, target, accurate, fast, steady)
+    sentences = verdicts.trade_offs(rows, target, accurate, fast, steady)
     wins = (("most accurate", accurate), ("fastest", fast), ("steadiest", steady))
     praise = [f"{word} {verdicts.named(who)}".replace("batch size ", "") for word, who in wins]
     headline = f"Batch size: {'; '.join(praise)}"
@@ -564,7 +569,7 @@ def batch_size(results: Results, study: Study) -> Report:
     in_updates.set(xlabel="updates", title="speed in updates, by batch size")
     in_seconds.set(xlabel="seconds of training per network", title="speed in time, by batch size", ylabel="")
     rows |= study.references
-    return study.report(rows, headline, said, [best, compare, verdicts.trade_offs], {"6.1.4_batch_size": fig})
+    return study.report(rows, headline, sentences, [best, compare, verdicts.trade_offs], {"6.1.4_batch_size": fig})
 
 
 # ---------------------------------------------------------------------------- 6.2 the architecture
@@ -619,7 +624,7 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     result, fit = results[pick], verdicts.fit(results[pick], study.neighbour)
     validation, test = (show(rows[pick][split, "accuracy"]) for split in ("validation", "test"))
     named = f"{pick} is the {which} by validation accuracy, {validation}; its test accuracy is {test}"
-    said = [
+    sentences = [
         f"{named} {verdicts.cite(rows, pick)}.",
         f"Next to it: {verdicts.difference(rows, other, pick, 'validation')}",
         f"Best to worst: {verdicts.difference(rows, ranked[0], ranked[-1], 'validation')}",
@@ -645,7 +650,7 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     picture, ax = study.atlas.figure(title, seed)
     study.atlas.draw(ax, predictor(result, study.places, result.config.epochs, replica))
     figures = {f"{section}_{which}_model": fig, f"{section}_{which}_model_map": picture}
-    return study.report(rows, headline, said, [best, compare, verdicts.fit], figures)
+    return study.report(rows, headline, sentences, [best, compare, verdicts.fit], figures)
 
 
 DEPTHS = {f"depth {config.depth}": config for config in SEVEN.values() if config.width == 16}
@@ -682,11 +687,11 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     rows = {label: scores(result) for label, result in results.items()} | study.references
     labels = list(results)
     first, last = best(rows, labels), best(rows, labels, sign=-1)
-    said = [verdicts.difference(rows, a, b, "validation") for a, b in pairwise(labels)]
+    sentences = [verdicts.difference(rows, a, b, "validation") for a, b in pairwise(labels)]
     if first[0] != last[0]:
-        said.append(f"Best to worst: {verdicts.difference(rows, last[0], first[0], 'validation')}")
+        sentences.append(f"Best to worst: {verdicts.difference(rows, last[0], first[0], 'validation')}")
     for label in labels[:: len(labels) - 1]:
-        said.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
+        sentences.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
     headline = verdicts.best_to_worst(first, last, {label: rows[label]["test", "accuracy"].mean() for label in labels})
 
     foot = study.foot("Dots: mean and 95% interval.")
@@ -704,7 +709,7 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     right.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)")
     charts.plain_log_ticks(right)
     end_labels(right, ends)
-    return study.report(rows, headline, said, [best, compare, verdicts.fit], {name: fig})
+    return study.report(rows, headline, sentences, [best, compare, verdicts.fit], {name: fig})
 
 
 # ---------------------------------------------------------------------------- 6.2.1.5 and 6.2.1.6 a hundred layers
@@ -738,7 +743,7 @@ def gradients(results: Results, study: Study) -> Report:
     start, first_facts = verdicts.flow(gradient[:, 0])
     zero = (gradient[:, -1] == 0).mean(axis=1)
     row = verdicts.cite(rows, label)
-    said = [
+    sentences = [
         f"After the first epoch the gradient is {start}: {first_facts} {row}.",
         f"After the last epoch it is {word}: {facts} {row}.",
         f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0: "
@@ -754,7 +759,7 @@ def gradients(results: Results, study: Study) -> Report:
     left.set_ylabel("mean absolute gradient of the weights")
     right.set_ylabel("hidden layer (0 is at the input)")
     charts.gradient_bar(right, image)
-    return study.report(rows, headline, said, [verdicts.flow, compare], {"6.2.1.5_gradients": fig})
+    return study.report(rows, headline, sentences, [verdicts.flow, compare], {"6.2.1.5_gradients": fig})
 
 
 REMEDIES = {
@@ -777,15 +782,17 @@ def remedy(results: Results, study: Study) -> Report:
     rows = {label: flow_cells(result) for label, result in results.items()} | study.references
     gradient = {label: hidden_gradient(result)[0] for label, result in results.items()}
     flows = {label: verdicts.flow(values[:, -1]) for label, values in gradient.items()}
-    said = []
+    sentences = []
     for label, result in results.items():
         lost = verdicts.diverged(result, study.prior_loss)
         gone = f"; diverged in {lost.sum()} of {len(lost)} seeds" if lost.any() else ""
-        said.append(f"{label}: {', '.join(flows[label])}{gone} {verdicts.cite(rows, label)}.")
+        sentences.append(f"{label}: {', '.join(flows[label])}{gone} {verdicts.cite(rows, label)}.")
     plain, *others = results
-    said += [verdicts.difference(rows, plain, label) for label in others]
+    sentences += [verdicts.difference(rows, plain, label) for label in others]
     chosen = best(rows, others)
-    said.append(f"By validation accuracy the best remedy is {verdicts.named(chosen)} {verdicts.cite(rows, *chosen)}.")
+    sentences.append(
+        f"By validation accuracy the best remedy is {verdicts.named(chosen)} {verdicts.cite(rows, *chosen)}."
+    )
     a, b = (rows[label]["test", "accuracy"] for label in (plain, chosen[0]))
     accuracies = f"test accuracy {b.mean():.2f}, {a.mean():.2f} without: {compare(a, b)[0]}"
     headline = f"Best remedy: {verdicts.named(chosen)}; {accuracies}"
@@ -797,7 +804,7 @@ def remedy(results: Results, study: Study) -> Report:
     foot = study.foot(FLOW_NOTE, curves=False)
     panels = charts.gradient_panels(headline, foot, {titles[x]: hidden_gradient(r) for x, r in results.items()})
     figures = {"6.2.1.6_remedy_accuracy": fig, "6.2.1.6_remedy_gradients": panels}
-    return study.report(rows, headline, said, [verdicts.flow, best, compare, verdicts.diverged], figures)
+    return study.report(rows, headline, sentences, [verdicts.flow, best, compare, verdicts.diverged], figures)
 
 
 # ---------------------------------------------------------------------------- 6.2.1.7 the representation
@@ -819,9 +826,9 @@ def implicit(results: Results, study: Study) -> Report:
     """
     results |= of_one_length({label: results[label] for label in ("raw", "implicit")})
     rows = {label: scores(result) for label, result in results.items()} | study.references
-    said = [verdicts.difference(rows, f"raw{end}", f"implicit{end}") for end in ("", ", one-cycle")]
+    sentences = [verdicts.difference(rows, f"raw{end}", f"implicit{end}") for end in ("", ", one-cycle")]
     for label in list(results)[1:]:
-        said.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
+        sentences.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
     raw, sined = (rows[label]["test", "accuracy"] for label in ("raw", "implicit"))
     headline = f"Same net: test accuracy {raw.mean():.3f} from raw degrees, {sined.mean():.3f} from their sines: "
     headline += compare(raw, sined)[0]
@@ -845,7 +852,7 @@ def implicit(results: Results, study: Study) -> Report:
         accuracy = result.at("accuracy_test")[replica]
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
     figures = {"6.2.1.7_implicit": fig, "6.2.1.7_implicit_map": maps}
-    return study.report(rows, headline, said, [compare, verdicts.fit], figures)
+    return study.report(rows, headline, sentences, [compare, verdicts.fit], figures)
 
 
 # ---------------------------------------------------------------------------- the study

@@ -294,13 +294,13 @@ class Study:
     def scores(self, results: Results) -> Rows:
         return {label: detection_scores(result, self.photos.y) for label, result in results.items()}
 
-    def report(self, rows: Rows, headline: str, said: list[str], also: list, figures: dict) -> Report:
+    def report(self, rows: Rows, headline: str, sentences: list[str], also: list, figures: dict) -> Report:
         how = (
             f"95% Wilson intervals over the {self.count['test']} test photos; ± is the 95% interval over seeds "
             "(Student's t) or, where n is 1 or 2, of accuracies the Wilson interval over the photos"
         )
         rules = [verdicts.chosen_rate, how, verdicts.rates, verdicts.against, *also]
-        return Report(rows, headline, said, rules, figures, self.count)
+        return Report(rows, headline, sentences, rules, figures, self.count)
 
 
 def right(result: Result, y: np.ndarray) -> np.ndarray:
@@ -371,8 +371,8 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
     names = {label: verdicts.rate_name(rate) for label, rate in rates.items()}
     mean, low, high = study.accuracy(rows[best])
     headline = f"{name}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {names[best]}"
-    said = [verdicts.rates(name, rows, rates, study.count["validation"])]
-    said += verdicts.chosen_rate(name, {label: right(r, y) for label, r in results.items()}, rows, names)
+    sentences = [verdicts.rates(name, rows, rates, study.count["validation"])]
+    sentences += verdicts.chosen_rate(name, {label: right(r, y) for label, r in results.items()}, rows, names)
 
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     foot = f"{study.note}. [ ] 95% Wilson.{spread}"
@@ -384,7 +384,7 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
         look = {"color": "0.55", "linewidth": 4, "zorder": 1}
         ax.errorbar(list(rates.values()), means, label="control: test,\ntrained on\nshuffled labels", **look)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return study.report(rows, headline, said, [], {figure: fig})
+    return study.report(rows, headline, sentences, [], {figure: fig})
 
 
 SKLEARN_PROBE = {"sklearn-probe": Config("sklearn-probe")}
@@ -409,7 +409,7 @@ def sklearn_probe(results: Results, study: Study) -> Report:
     )
     gap = rows[label]["train", "accuracy"][0] - rows[label]["validation", "accuracy"][0]
     difference = verdicts.against({other: statistics.paired(both, of_two)})
-    said = [
+    sentences = [
         f"Converged after {int(result['iterations'][0])} iterations (row 1); train accuracy is {gap:+.3f} above "
         "validation.",
         f"Two principal components of the {int(plane['width'][0]):,} features hold {shares.sum():.0%} of the variance "
@@ -424,7 +424,7 @@ def sklearn_probe(results: Results, study: Study) -> Report:
         )
     axes[0].set_ylabel(f"principal component 2 ({shares[1]:.0%} of variance)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return study.report(rows, headline, said, [], {"7.2.4_sklearn_probe": fig})
+    return study.report(rows, headline, sentences, [], {"7.2.4_sklearn_probe": fig})
 
 
 FINE_TUNE = at_rates("fine-tune")
@@ -509,10 +509,10 @@ def comparison(results: Results, study: Study) -> Report:
     means = {name: cells["test", "accuracy"].mean() for name, cells in found.scores.items()}
     headline = verdicts.standing(means, found.pairs)
     number = {name: i for i, name in enumerate(LOOKS, 1)}
-    said = verdicts.best_and_worst(number, list(means), found.pairs, gains)
+    sentences = verdicts.best_and_worst(number, list(means), found.pairs, gains)
     for name in ("scratch", "linear-probe", "fine-tune"):
         sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.count["validation"])
-        said.append(f"{sentence} Rows are those of {name}'s own table.")
+        sentences.append(f"{sentence} Rows are those of {name}'s own table.")
     figures = {
         "7.5.1_baselines": draw_baselines(headline, found, study),
         "7.5.1_learning_rate": draw_rates(found, study),
@@ -520,7 +520,7 @@ def comparison(results: Results, study: Study) -> Report:
         "7.5.1_roc": draw_roc(found, study),
     }
     by_test = "best and worst are named by test accuracy, as 7.5.1 asks"
-    return study.report(rows, headline, said, [by_test], figures)
+    return study.report(rows, headline, sentences, [by_test], figures)
 
 
 def comparison_cells(cells: Cells, gain: np.ndarray | None, study: Study) -> Cells:
@@ -664,7 +664,7 @@ def samples(results: Results, study: Study) -> Report:
         }
     a, b = (right(found.result(name), y)[:1] for name in (best, worst))
     difference = verdicts.against({worst: statistics.paired(a, b)})
-    said = [
+    sentences = [
         f"{(a & ~b).sum()} test photos are right with {best} ({found.chosen[best]}) alone, {(b & ~a).sum()} with "
         f"{worst} ({found.chosen[worst]}) alone. {best} against {worst}, seed 0: {difference}."
     ]
@@ -676,7 +676,7 @@ def samples(results: Results, study: Study) -> Report:
     )
     (cam,) = [result for result in results.values() if result.config.baseline == GRAD_CAM]
     figures = {"7.5.2_samples": draw_samples(headline, shown, fake, cam["cam"][0] if "cam" in cam else None, study)}
-    return Report(rows, headline, said, [rule, verdicts.against], figures, study.count)
+    return Report(rows, headline, sentences, [rule, verdicts.against], figures, study.count)
 
 
 def file_name(number: int, photos: Photos) -> str:

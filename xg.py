@@ -6,10 +6,15 @@
 
 The photos are in train|val|test, real|fake in each, or in 0_real and 1_fake alone; the demo set is built on first use.
 
-XGBoost with its default settings (learning rate 0.3, 100 rounds) on the 64 x 64 pixels in the centre of the photo at
-224 x 224, then with the learning rates of the CNNs. Nothing is drawn at random: one run each. `train` grows the trees,
-`xgboost_on_pixels` reports. Writes plots/7.2.1_xgboost.png, plots/README.md (the gallery: question, figures, numbers
-and verdicts), plots/xg.csv (final values), plots/xg.seconds.csv, and the curves of every run in plots/runs/xg.
+Boosting adds up trees. A tree asks up to six questions in a row, such as "is pixel 1,234 darker than 80?", and gives a
+number; each round grows one that corrects what all trees before it still get wrong, and adds the learning rate times
+its answer to the photo's logit. At a rate of 1e-5, 100 rounds change next to nothing. A pixel is a column of a table:
+a tree doesn't know which pixels are neighbours, which is all that a convolution starts from.
+
+XGBoost's default settings on the 64 x 64 pixels in the centre of the photo at 224 x 224, then the learning rates of the
+CNNs. Nothing is drawn at random: one run each. `boost` grows the trees, `xgboost_on_pixels` reports. Writes
+plots/7.2.1_xgboost.png, plots/README.md (the gallery: question, figures, numbers and verdicts), plots/xg.csv (final
+values), plots/xg.seconds.csv, and the curves of every run in plots/runs/xg.
 """
 
 import lab.stopping  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
@@ -46,7 +51,8 @@ class Config:
     """One run; the defaults are XGBoost's."""
 
     learning_rate: float | None = None  # None: XGBoost's default
-    rounds: int = 100
+    rounds: int = 100  # trees
+    max_depth: int = 6  # questions in a row
     baseline = "XGBoost"
 
 
@@ -69,13 +75,16 @@ def train(config: Config, photos: Photos, progress: Callable[[float], None]) -> 
     after every round. And seconds, the wall time of the training.
     """
     with tempfile.TemporaryDirectory() as cache:
-        return boost(config, matrices(photos, VIEW, Path(cache)), progress)  # at its end they go, before their files
+        return boost(
+            config, matrices(photos, VIEW, Path(cache)), progress
+        )  # which closes the pages before their folder goes
 
 
 def boost(config: Config, data: dict[str, xgboost.DMatrix], progress: Callable[[float], None]) -> dict[str, np.ndarray]:
     """See `train`; data: pixels and labels of each split."""
     settings = xgboost.XGBClassifier(
         learning_rate=config.learning_rate,
+        max_depth=config.max_depth,
         objective="binary:logistic",
         eval_metric="logloss",
         n_jobs=1,
@@ -112,14 +121,14 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     y, count = photos.y, {split: len(y) for split, y in photos.y.items()}
     rows = {label: detection_scores(result, y) for label, result in results.items()}
     names = {label: verdicts.rate_name(r.config.learning_rate, "default") for label, r in results.items()}
-    right = {label: (result["logits_test"] > 0) == y["test"] for label, result in results.items()}
+    rightly = {label: (result["logits_test"] > 0) == y["test"] for label, result in results.items()}
     best, default = choose(rows), next(iter(rows))
     accuracy = {split: rows[best][split, "accuracy"][0] for split in SPLITS}
     low, high = wilson(accuracy["test"], count["test"])
-    said = [
+    sentences = [
         verdicts.over_fits(default, rows, count["validation"]),
         verdicts.above_chance(best, rows, count["test"]),
-        *verdicts.chosen_rate("XGBoost", right, rows, names),
+        *verdicts.chosen_rate("XGBoost", rightly, rows, names),
     ]
     headline = f"XGBoost on raw pixels: test accuracy {accuracy['test']:.3f} [{low:.3f}, {high:.3f}] "
     headline += f"at the learning rate that validation chose ({names[best]})"
@@ -144,7 +153,7 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
         verdicts.over_fits,
         verdicts.against,
     ]
-    return Report(rows, headline, said, rules, {"7.2.1_xgboost": fig}, count)
+    return Report(rows, headline, sentences, rules, {"7.2.1_xgboost": fig}, count)
 
 
 # ---------------------------------------------------------------------------- the study

@@ -44,6 +44,7 @@ COUNTRY = {  # how its name is written
 class Atlas:
     """Draws what a network predicts for every point of the map around the places.
 
+    The map is made of the places alone: where they are dense enough is land, no file of coasts or borders is read.
     Longitude and latitude stay straight axes, as the network sees them; a degree of each is as long as on the ground
     in the middle of the map.
     """

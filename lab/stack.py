@@ -16,7 +16,7 @@ from torch import nn
 
 LEAKY = nn.LeakyReLU().negative_slope
 # An activation in place; its backward from its output, which has no public name; what constants that takes.
-ACTIVATIONS = {
+KERNELS = {
     nn.ReLU: (torch.Tensor.relu_, torch.ops.aten.threshold_backward.grad_input, (0,)),
     nn.Tanh: (torch.Tensor.tanh_, torch.ops.aten.tanh_backward.grad_input, ()),
     nn.LeakyReLU: (F.leaky_relu_, torch.ops.aten.leaky_relu_backward.grad_input, (LEAKY, True)),
@@ -48,7 +48,7 @@ def read(model: nn.Module) -> list[Block]:
     that is taken for a residual connection, x + layer(x) or x + gate * layer(x). Raises Unknown for anything else.
     """
     strange = [m for m in model.modules() if not list(m.children()) and not isinstance(m, (nn.Linear, nn.BatchNorm1d))]
-    strange = [m for m in strange if type(m) not in ACTIVATIONS]
+    strange = [m for m in strange if type(m) not in KERNELS]
     if strange or type(model) is not nn.Sequential:
         raise Unknown(" and ".join(dict.fromkeys(name_of(module) for module in strange or [model])))
     blocks = []
@@ -58,7 +58,7 @@ def read(model: nn.Module) -> list[Block]:
         linear, *rest = inner if type(inner) is nn.Sequential else [inner]
         norm = rest.pop(0) if rest and type(rest[0]) is nn.BatchNorm1d else None
         activation = type(rest.pop(0)) if rest else None
-        if rest or type(linear) is not nn.Linear or activation not in {None, *ACTIVATIONS}:
+        if rest or type(linear) is not nn.Linear or activation not in {None, *KERNELS}:
             raise Unknown(f"{name_of(module)} of {', '.join(map(name_of, module.modules()))}")
         blocks.append(Block(linear, norm, activation, residual))
     *hidden, head = blocks
@@ -139,7 +139,7 @@ class Stack:
             for blocks in networks
             if blocks[0].norm
         ]
-        self.activate, self.activate_backward, self.constants = ACTIVATIONS[networks[0][0].activation]
+        self.activate, self.activate_backward, self.constants = KERNELS[networks[0][0].activation]
         self.tape: Tape | None = None
         self.count = len(models)
         names = {module: name for name, module in models[0].named_modules()}

@@ -22,7 +22,7 @@ from helpers import SPLITS, InputError, Places, Result
 from lab.results import join
 from lab.runs import in_groups
 from lab.stack import Plain, Stack
-from NN_tutorial import Config, evaluate, evaluation_set, follow, mlp, train, train_one, train_stack
+from NN_tutorial import Config, evaluate, evaluation_set, mlp, record, train, train_one, train_stack
 
 SEEDS = range(3)
 
@@ -154,9 +154,9 @@ def assert_alike(one: dict[str, np.ndarray], other: dict[str, np.ndarray], **tol
 @pytest.mark.usefixtures("float64")
 def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants):
     places = quadrants.head(600)
-    fast = follow(train_stack(config, places, [3, 4]), config, places, "cpu", silent)
+    fast = record(train_stack(config, places, [3, 4]), config, places, "cpu", silent)
     assert fast.pop("stacked").all()
-    plain = [follow(train_one(config, places, seed), config, places, "cpu", silent) for seed in (3, 4)]
+    plain = [record(train_one(config, places, seed), config, places, "cpu", silent) for seed in (3, 4)]
     plain = {name: np.concatenate([part[name] for part in plain]) for name in plain[0]}
     assert not plain.pop("stacked").any()
     assert_alike(fast, plain, rtol=1e-7, atol=1e-9)
