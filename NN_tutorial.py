@@ -202,10 +202,14 @@ def objection(config: Config, places: Places) -> str:
     size, _ = batches_of(config, len(places.y["train"]))
     some = places.head(5 * size // 2)
 
-    def points() -> torch.Tensor:
-        return tensors(some, "train", config)[0].T[None]
-
-    return stack.objection(lambda: train_one(config, some, 0), lambda: train_stack(config, some, [0]), points)
+    noise = np.random.default_rng(0)
+    moved = {split: x * (1 + stack.SHAKE * noise.normal(size=x.shape)) for split, x in some.x.items()}
+    return stack.objection(
+        lambda: train_one(config, some, 0),
+        lambda: train_stack(config, some, [0]),
+        lambda: train_stack(config, replace(some, x=moved), [0]),
+        lambda: tensors(some, "train", config)[0].T[None],
+    )
 
 
 def train(
