@@ -49,6 +49,7 @@ import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Result, Rows, Run, experiment, train_epoch
 from lab import backbones, charts, processes, statistics, verdicts
 from lab.commands import whole
+from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
 from lab.runs import one_thread
 from lab.statistics import Difference, choose, detection_scores, probability, wilson
@@ -765,8 +766,8 @@ def run_all(chosen: list, photos: Photos, weights: np.ndarray, seeds: int, argum
     for config in frozen:
         if config in results:  # the probes take far less than a second each: one process saves the start of others
             features = {split: results[config][split][0] for split in SPLITS}
-            given = features, photos.y
-            results |= helpers.finish(probes, given, context, arguments, "cnn", jobs=1, cluster=None)
+            given, known = (features, photos.y), context | {"features": fingerprint(features)}
+            results |= helpers.finish(probes, given, known, arguments, "cnn", jobs=1, cluster=None)
     if trees := {label: config for label, config in configs.items() if config.baseline == "XGBoost"}:
         results |= xg.finish(trees, photos, arguments)
     for one in chosen:
