@@ -23,7 +23,7 @@ def report(results, study) -> Report:
     Look for: a number.
     """
     cells = {(split, metric): np.array([0.5, 0.6, 0.7]) for metric in ("accuracy", "loss") for split in SPLITS}
-    rows = {"plain": cells | {("train", "seconds"): np.array([1234.5] * 3)}, "none": cells}
+    rows = {"plain": cells | {("train", "seconds"): np.array([12.345] * 3)}, "none": cells}
     return Report(rows, "It *works* [0.5, 0.7]", ["It is 0.6 (row 1).", "long-winded " * 20], ["p < 0.05", "a <b> c"])
 
 
@@ -56,7 +56,7 @@ def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
     assert [question, varied, look_for] == ["Does it work?", "*Varied:* nothing.", "*Look for:* a number."]
     assert headline == r"**It \*works\* [0.5, 0.7]**"
     assert "| 1   | plain | 3 | 0.6000 ±\N{NO-BREAK SPACE}0.2484 |" in table
-    assert "| 1,234 ±\N{NO-BREAK SPACE}0     |" in table
+    assert "| 12.3 ±\N{NO-BREAK SPACE}0.0    |" in table
     assert verdicts.startswith("- It is 0.6 (row 1).\n- long-winded")
     assert rule == r"Rule: p < 0.05; a \<b> c"
     assert made.strip() == (
@@ -138,7 +138,7 @@ def test_every_number_is_in_one_table_and_times_in_their_own(tmp_path):
     assert set(numbers.metric) == {"accuracy", "loss"}
     one = (numbers.section == "1.2") & (numbers.run == "none") & (numbers.split == "test") & (numbers.metric == "loss")
     assert numbers[one][["seed", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 0.6], [2, 0.7]]
-    assert times[["run", "metric", "value"]].drop_duplicates().to_numpy().tolist() == [["plain", "seconds", 1234.5]]
+    assert times[["run", "metric", "value"]].drop_duplicates().to_numpy().tolist() == [["plain", "seconds", 12.345]]
 
 
 def test_times_are_told_by_their_names():
@@ -150,7 +150,10 @@ def test_results_name_their_time_and_all_machines():
     def result(seconds, *machines):
         return Result(None, {}, seconds, machines)
 
-    assert gallery.made_in([result(2.0, "b"), result(3.5, "a"), result(1.0, "b")]) == "6.50 s of training on a; b"
+    assert (
+        gallery.made_in([result(2.0, "d", "b"), result(3.5, "c", "a"), result(1.0, "b")])
+        == "6.50 s of training on a; b; c; d"
+    )
     assert gallery.made_in(result(seconds, "a") for seconds in (7000.0, 200.0)) == "7,200 s of training on a"
     assert gallery.made_in([result(0.0)]) == ""
 
