@@ -74,11 +74,13 @@ class Config:
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)
             if field.name in names:
-                right, allowed = value in names[field.name], f"one of {', '.join(names[field.name])}"
+                right = isinstance(value, str) and value in names[field.name]
+                allowed = f"one of {', '.join(names[field.name])}"
             elif kind is float:
                 right, allowed = isinstance(value, (int, float)) and 0 < value < math.inf, "a number above 0"
             elif kind is int:
-                right, allowed = isinstance(value, int) and value > 0, "a whole number from 1 on"
+                right = isinstance(value, (int, np.integer)) and type(value) is not bool and value > 0
+                allowed = "a whole number from 1 on"
             elif kind is tuple:
                 right = isinstance(value, tuple) and set(value) <= set(range(1, self.epochs + 1))
                 allowed = f"a tuple of epochs from 1 to {self.epochs}"

@@ -78,6 +78,8 @@ def edit(monkeypatch):
         ("batch_size", 0, "from 1 on"),
         ("epochs", -1, "from 1 on"),
         ("checks", 0, "from 1 on"),
+        ("activation", ["relu"], "one of relu"),
+        ("depth", True, "a whole number"),
         ("keep", (0,), "from 1 to 50"),
         ("keep", (50, 51), "from 1 to 50"),
         ("keep", 5, "from 1 to 50"),  # a comma is missing
