@@ -1,5 +1,6 @@
 """What several test files share: silence, Python in a process of its own, photos, one --quick run of each script."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+
+import NN_tutorial
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)  # as in the workers; the matrices are too small for two
@@ -76,3 +79,16 @@ def quick_xg(python, photo_folder, quick_cnn, tmp_path_factory):
     out = tmp_path_factory.mktemp("trees")
     shutil.copytree(quick_cnn[0] / "runs", out / "runs")
     return out, python(ROOT / "xg.py", "--quick", "--jobs", 2, "--data", photo_folder, "--out", out, cwd=out)
+
+
+@pytest.fixture
+def edit(monkeypatch):
+    """edit(name, before, after): a function or class of NN_tutorial.py, as if one of its lines were rewritten."""
+
+    def rewrite(name: str, before: str, after: str) -> None:
+        source = inspect.getsource(getattr(NN_tutorial, name))
+        assert before in source
+        monkeypatch.setattr(NN_tutorial, name, None)  # to be put back
+        exec(source.replace(before, after), vars(NN_tutorial))
+
+    return rewrite

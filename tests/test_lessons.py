@@ -1,6 +1,5 @@
 """Section 6: what is trained, what training returns, and that the fast way is the plain one."""
 
-import inspect
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -43,19 +42,6 @@ def quadrants() -> Places:
 
 def run(config: Config, places: Places, seeds=SEEDS) -> dict[str, np.ndarray]:
     return train(config, places, seeds, "cpu", silent)
-
-
-@pytest.fixture
-def edit(monkeypatch):
-    """edit(name, before, after): a function or class of the script, as if one of its lines were rewritten."""
-
-    def rewrite(name: str, before: str, after: str) -> None:
-        source = inspect.getsource(getattr(NN_tutorial, name))
-        assert before in source
-        monkeypatch.setattr(NN_tutorial, name, None)  # to be put back
-        exec(source.replace(before, after), vars(NN_tutorial))
-
-    return rewrite
 
 
 # ---------------------------------------------------------------------------- a configuration and its network

@@ -1,6 +1,5 @@
 """Many networks as one stack: the numbers of ordinary networks trained one by one, or an objection."""
 
-import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,19 +290,6 @@ def test_nothing_speaks_against_a_stack_of_any_configuration_of_the_study(name):
 def test_rounding_that_a_hundred_layers_of_batch_norm_blow_up_is_no_objection():
     config = replace(NN_tutorial.DEEP, batch_norm=True)
     assert [NN_tutorial.objection(config, PLACES["a campus"](seed=seed)) for seed in range(6)] == [""] * 6
-
-
-@pytest.fixture
-def edit(monkeypatch):
-    """edit(name, before, after): a function or class of the script, as if one of its lines were rewritten."""
-
-    def rewrite(name: str, before: str, after: str) -> None:
-        source = inspect.getsource(getattr(NN_tutorial, name))
-        assert before in source
-        monkeypatch.setattr(NN_tutorial, name, None)  # to be put back
-        exec(source.replace(before, after), vars(NN_tutorial))
-
-    return rewrite
 
 
 ADAM = "torch.optim.Adam(parameters, config.lr"
