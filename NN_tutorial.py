@@ -37,7 +37,7 @@ from helpers import SPLITS, Cells, InputError, Places, Report, Result, Rows, Run
 from lab import charts, stack, verdicts
 from lab.maps import Atlas, Predict
 from lab.results import join_arrays
-from lab.runs import in_groups
+from lab.runs import in_groups, one_thread
 from lab.statistics import best, choose, compare, median_of, show
 
 Arrays = dict[str, np.ndarray]
@@ -904,6 +904,7 @@ def main(argv: list[str] | None = None) -> None:
             names.setdefault(config, f"{one.name}-{label}")
     needed = {config for one in chosen for config in one.configs.values()}
     needed = {config: name for config, name in names.items() if config in needed}
+    one_thread()  # as the workers
     if reasons := {objection(config, places) for config in needed if not arguments.redraw} - {""}:
         helpers.warn(f"{' and '.join(sorted(reasons))} is trained one network at a time, slower")
     planned = plan(needed, seeds, len(places.y["train"]), arguments.device)
