@@ -1,4 +1,4 @@
-"""What the three lessons share: loading the data, the training loop, figures, and how a study is run and reported.
+"""What the three lessons share: loading the data, an epoch of training, figures, and how a study is run and reported.
 
 The laboratory behind it, which no lesson needs to be understood, is in lab/.
 """

@@ -9,8 +9,6 @@ import numpy as np
 SPLITS = ("train", "validation", "test")
 Cells = dict[tuple[str, str], np.ndarray]  # {(split, metric): one value per seed}, a row of a table
 Rows = dict[str, Cells]  # by label
-
-
 CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
 
 
