@@ -16,12 +16,10 @@ import lab.stopping  # noqa: F401, I001  (first: Ctrl-C and errors end in one li
 import math
 import re
 import sys
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -36,6 +34,7 @@ import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Result, Rows, Run, end_labels, experiment
 from lab import charts, stack, verdicts
 from lab.maps import Atlas, Predict
+from lab.recording import BLOCK, record
 from lab.results import join_arrays
 from lab.runs import in_groups, one_thread
 from lab.statistics import best, choose, compare, median_of, show
@@ -218,19 +217,17 @@ def train(
     config: Config, places: Places, seeds: Sequence[int], device: str, progress: Callable[[float], None]
 ) -> Arrays:
     """Train one network per seed, each with its own initialisation and shuffling; returns the arrays of `record`."""
+    part, (_, updates) = evaluation_set(places), batches_of(config, len(places.y["train"]))
+    sets = {split: tensors(part, split, config, device) for split in SPLITS}
+    sets = {split: (x.T.contiguous(), y) for split, (x, y) in sets.items()}
     if not objection(config, places):
         with torch.inference_mode():  # the stack's gradient is written out
-            return record(train_stack(config, places, seeds, device), config, places, device, progress)
+            return record(train_stack(config, places, seeds, device), config, sets, updates, progress)
     parts = []
     for number, seed in enumerate(seeds):
         done = lambda fraction, number=number: progress((number + fraction) / len(seeds))  # noqa: E731
-        parts.append(((seed,), record(train_one(config, places, seed, device), config, places, device, done)))
+        parts.append(((seed,), record(train_one(config, places, seed, device), config, sets, updates, done)))
     return join_arrays(parts)
-
-
-# ---------------------------------------------------------------------------- what is recorded
-
-BLOCK = 1024  # places evaluated together, so that activations stay in the processor's cache
 
 
 def evaluation_set(places: Places) -> Places:
@@ -238,68 +235,6 @@ def evaluation_set(places: Places) -> Places:
     rows = np.random.default_rng(0).permutation(len(places.y["train"]))[: len(places.y["validation"])]
     train_part = {"train": places.x["train"][rows]}, {"train": places.y["train"][rows]}
     return Places(places.x | train_part[0], places.y | train_part[1], places.countries)
-
-
-def evaluate(networks, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean cross-entropy (nats) and accuracy of each of N networks on all of (in, n), (n,): two arrays (N,).
-
-    A network whose logits overflow is never right.
-    """
-    loss, right = 0.0, 0.0
-    for inputs, targets in zip(x.split(BLOCK, dim=1), y.split(BLOCK), strict=True):
-        logits = networks.forward(inputs.expand(networks.count, -1, -1))
-        targets = targets.expand(networks.count, -1)
-        loss += F.cross_entropy(logits, targets, reduction="none").sum(dim=1)
-        top, own = logits.amax(dim=1), logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-        right += ((own == top) & top.isfinite()).sum(dim=1)  # argmax would take two thirds of the time
-    return loss.cpu().numpy().astype(float) / len(y), right.cpu().numpy().astype(float) / len(y)
-
-
-def record(training: Iterator, config: Config, places: Places, device: str, progress: Callable) -> Arrays:
-    """Let a training run to its end and record; arrays with S seeds, E epochs, K checks on the way in all, L layers:
-
-    loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on the places of `evaluation_set`;
-    batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
-    seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch; stacked (S,);
-    check_loss, check_updates, check_seconds (S, K): the same on the way;
-    gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
-    EPOCH.NAME (S, ...), the networks' state_dict after the last and the `keep` epochs.
-    """
-    part = evaluation_set(places)
-    sets = {split: tensors(part, split, config, device) for split in SPLITS}
-    sets = {split: (x.T.contiguous(), y) for split, (x, y) in sets.items()}
-    _, updates = batches_of(config, len(places.y["train"]))
-    checks = min(config.checks, updates)
-    curves, arrays, clock = defaultdict(list), {}, 0.0
-    for epoch in range(1, config.epochs + 1):
-        losses, gradient = [], 0.0
-        for check in range(checks):
-            started = time.perf_counter()
-            for networks, loss in islice(training, (check + 1) * updates // checks - check * updates // checks):
-                losses.append(loss)
-                if config.gradients:
-                    gradient += networks.gradient.abs()
-            clock += time.perf_counter() - started
-            curves["check_seconds"].append(np.full(networks.count, clock / networks.count))
-            found = {"validation": evaluate(networks, *sets["validation"])}
-            curves["check_loss"].append(found["validation"][0])
-            progress((epoch - 1 + (check + 1) / checks) / config.epochs)
-        curves["seconds"].append(curves["check_seconds"][-1])
-        spread = torch.stack(losses).view(updates, networks.count, -1).mean(dim=2).std(dim=0, correction=0)
-        curves["batch_loss_std"].append(spread.cpu().numpy())
-        found |= {split: evaluate(networks, *sets[split]) for split in ("train", "test")}
-        for split, (loss, accuracy) in found.items():
-            curves[f"loss_{split}"].append(loss)
-            curves[f"accuracy_{split}"].append(accuracy)
-        if config.gradients:
-            curves["gradient"].append(networks.weight_means(gradient / updates).cpu().numpy())
-        if epoch == config.epochs or epoch in config.keep:
-            arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in networks.state().items()}
-    arrays |= {name: np.stack(curve, axis=1) for name, curve in curves.items()}
-    arrays["updates"] = np.full(networks.count, updates)
-    arrays["stacked"] = np.full(networks.count, isinstance(networks, stack.Stack))
-    arrays["check_updates"] = np.tile(np.arange(1, checks * config.epochs + 1) * updates // checks, (networks.count, 1))
-    return arrays
 
 
 def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predict:

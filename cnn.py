@@ -25,9 +25,7 @@ import functools
 import hashlib
 import importlib.metadata
 import io
-import itertools
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +34,6 @@ from typing import Any
 import numpy as np
 import torch
 from captum.attr import LayerGradCam
-from sklearn import metrics
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -47,12 +44,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import helpers
 import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Result, Rows, Run, experiment, train_epoch
-from lab import backbones, charts, processes, statistics, verdicts
+from lab import backbones, charts, comparison, processes, statistics, verdicts
 from lab.commands import whole
+from lab.comparison import compare_baselines, find_samples, right
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
 from lab.runs import one_thread
-from lab.statistics import Difference, choose, detection_scores, probability, wilson
+from lab.statistics import choose, detection_scores, wilson
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
 DEMO_SIZE = 112  # of the demo photos' 92 x 112; four times as fast as 224
@@ -304,11 +302,6 @@ class Study:
         return Report(rows, headline, sentences, rules, figures, self.count)
 
 
-def right(result: Result, y: np.ndarray) -> np.ndarray:
-    """Which test photos each seed gets right, (seeds, n) bool."""
-    return (result["logits_test"] > 0) == y
-
-
 def at_rates(baseline: str, rates: Sequence[float | None] = xg.RATES) -> dict[str, Config]:
     """A baseline at every learning rate, by label."""
     return {f"{baseline} {verdicts.rate_name(rate)}": Config(baseline, rate) for rate in rates}
@@ -446,49 +439,8 @@ def fine_tune(results: Results, study: Study) -> Report:
 EVERY = xg.CONFIGS | SCRATCH | LINEAR_PROBE | SKLEARN_PROBE | FINE_TUNE
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The baselines at the learning rates that validation chose, the highest test accuracy first.
-
-    results: {baseline: {label: Result}}; rows: the same with scores; chosen: {baseline: label}; scores: {baseline: its
-    scores}; pairs: {(higher, lower): Difference} of all pairs, with p adjusted for their number.
-    """
-
-    results: dict[str, Results]
-    rows: dict[str, Rows]
-    chosen: dict[str, str]
-    scores: Rows
-    pairs: dict[tuple[str, str], Difference]
-
-    def result(self, name: str) -> Result:
-        return self.results[name][self.chosen[name]]
-
-    def rates(self, name: str) -> dict[str, float | None]:
-        return {label: result.config.learning_rate for label, result in self.results[name].items()}
-
-    def fake(self, name: str, seed: int = 0) -> np.ndarray:
-        """Probabilities of fake for the test photos."""
-        return probability(self.result(name)["logits_test"][seed])
-
-
-def compare_baselines(results: Results, y: dict[str, np.ndarray]) -> Comparison:
-    """All baselines, by mean test accuracy; among equals by ROC-AUC, then in the study's order."""
-    by_name = {name: {x: r for x, r in results.items() if r.config.baseline == name} for name in LOOKS}
-    rows = {name: {x: detection_scores(r, y) for x, r in found.items()} for name, found in by_name.items()}
-    chosen = {name: choose(cells) for name, cells in rows.items()}
-    scores = {name: rows[name][label] for name, label in chosen.items()}
-    height = {
-        name: (round(cells["test", "accuracy"].mean(), 9), np.nan_to_num(cells["test", "roc_auc"].mean()))
-        for name, cells in scores.items()
-    }
-    ranked = sorted(scores, key=height.get, reverse=True)
-    rightly = {name: right(by_name[name][label], y["test"]) for name, label in chosen.items()}
-    pairs = {(a, b): statistics.paired(rightly[a], rightly[b]) for a, b in itertools.combinations(ranked, 2)}
-    return Comparison(by_name, rows, chosen, {name: scores[name] for name in ranked}, statistics.holm(pairs))
-
-
 @experiment("7.5.1", "comparison", "the five baselines: best, worst, learning rates", EVERY)
-def comparison(results: Results, study: Study) -> Report:
+def all_baselines(results: Results, study: Study) -> Report:
     """Which of the five baselines is best and which worst, and how does the learning rate of each explain it?
 
     Varied: the baseline, each at the learning rate that validation chose; and, in 7.5.1_learning_rate.png, the rate.
@@ -497,7 +449,7 @@ def comparison(results: Results, study: Study) -> Report:
     Look for: filled marks in 7.5.1_pairs.png, p < 0.05 after Holm's correction (uncorrected intervals may leave out 0
     without it), and how narrow the range of rates is in which each baseline learns.
     """
-    found = compare_baselines(results, study.photos.y)
+    found = compare_baselines(results, study.photos.y, LOOKS)
     gains = {name: statistics.selection_bias(rows)[1] for name, rows in found.rows.items() if len(rows) > 1}
     rows = {found.chosen[name]: comparison_cells(found.scores[name], gains.get(name), study) for name in LOOKS}
     for (one, other), difference in found.pairs.items():
@@ -515,10 +467,10 @@ def comparison(results: Results, study: Study) -> Report:
         sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.count["validation"])
         sentences.append(f"{sentence} Rows are those of {name}'s own table.")
     figures = {
-        "7.5.1_baselines": draw_baselines(headline, found, study),
-        "7.5.1_learning_rate": draw_rates(found, study),
-        "7.5.1_pairs": draw_pairs(found, study),
-        "7.5.1_roc": draw_roc(found, study),
+        "7.5.1_baselines": comparison.draw_baselines(found, headline, study.note_of_all),
+        "7.5.1_learning_rate": comparison.draw_rates(found, study.note_of_all, study.backbone),
+        "7.5.1_pairs": comparison.draw_pairs(found, study.note_of_all),
+        "7.5.1_roc": comparison.draw_roc(found, study.note_of_all),
     }
     by_test = "best and worst are named by test accuracy, as 7.5.1 asks"
     return study.report(rows, headline, sentences, [by_test], figures)
@@ -532,112 +484,7 @@ def comparison_cells(cells: Cells, gain: np.ndarray | None, study: Study) -> Cel
     return {key: cells[key] for key in kept} | interval | bias
 
 
-def draw_baselines(headline: str, found: Comparison, study: Study):
-    """Test accuracy of the five baselines with intervals, the highest on top."""
-    foot = f"{study.note_of_all}. Bars and [ ]: 95% Wilson."
-    fig, ax = helpers.figure(textwrap.fill(headline, 104), foot, size=(11, 5.2))
-    details = {}
-    for name, cells in found.scores.items():
-        rate = found.rates(name)[found.chosen[name]]
-        without = "default" if name == "XGBoost" else "no learning rate"
-        seeds = len(cells["test", "accuracy"])
-        area = f"ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {seeds} seed{'s' * (seeds > 1)}"
-        details[name] = f"{verdicts.rate_name(rate, without)}, {area}"
-    charts.bars(ax, {name: study.accuracy(cells) for name, cells in found.scores.items()}, details, LOOKS)
-    return fig
-
-
-def draw_pairs(found: Comparison, study: Study):
-    """The difference in test accuracy of every pair, with its interval and p."""
-    shown = sum(difference.shown for difference in found.pairs.values())
-    title = f"A difference between two baselines is shown for {shown} of {len(found.pairs)} pairs"
-    note = (
-        "Filled: p < 0.05 after Holm's correction. Hollow: no difference shown, though an uncorrected interval may "
-        "leave out 0.\n[ ]: Newcombe's 95% interval, uncorrected; p: McNemar's exact test, corrected; over seeds the "
-        "widest and largest."
-    )
-    fig, ax = helpers.figure(title, f"{note}\n{study.note_of_all}.", size=(11, 5.6))
-    charts.pairs(ax, {f"{one} − {other}": difference for (one, other), difference in found.pairs.items()})
-    return fig
-
-
-def draw_rates(found: Comparison, study: Study):
-    """Accuracy against the learning rate, one line per baseline, one panel per split."""
-    validation = {
-        n: [cells["validation", "accuracy"].mean() for cells in rows.values()] for n, rows in found.rows.items()
-    }
-    reach = {name: np.ptp(means) for name, means in validation.items() if len(means) > 1}
-    most = max(reach, key=reach.get)
-    title = f"The learning rate moves {most} most: validation accuracy by {reach[most]:.2f}"
-    foot = f"{study.note_of_all}. Means over seeds; rings: chosen on validation."
-    fig, axes = helpers.figure(title, foot, 1, 3, (13, 4.8), sharey=True)
-    rates = {name: found.rates(name) for name in LOOKS}
-    by_rate = {name: {rates[name][x]: cells for x, cells in found.rows[name].items()} for name in LOOKS}
-    charts.rate_panels(axes, by_rate, {name: rates[name][found.chosen[name]] for name in LOOKS}, LOOKS)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title=study.backbone)
-    return fig
-
-
-def draw_roc(found: Comparison, study: Study):
-    """ROC curves of the chosen learning rates, seed 0, on the test photos; areas: means over seeds."""
-    area = {name: cells["test", "roc_auc"].mean() for name, cells in found.scores.items()}
-    ranked = sorted(area, key=lambda name: -np.nan_to_num(area[name]))
-    mean = f"mean AUC of {study.seeds} seeds;\ncurve: seed 0" if study.seeds > 1 else "AUC"
-    title = f"{ranked[0]} has the highest ROC-AUC on the test photos, {area[ranked[0]]:.3f}"
-    foot = f"{study.note_of_all}.\nLearning rates chosen on validation; areas: means over seeds; curves: seed 0."
-    fig, ax = helpers.figure(title, foot, size=(8.2, 5.6))
-    curves = {name: metrics.roc_curve(study.photos.y["test"], found.fake(name))[:2] for name in ranked}
-    charts.roc(ax, curves, area, LOOKS, mean)
-    return fig
-
-
 # ---------------------------------------------------------------------------- 7.5.2 five photos
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The photos of 7.5.2: those that the best baseline gets right and a group of the worst wrong, seed 0."""
-
-    found: Comparison
-    best: str
-    group: list[str]  # baselines that are wrong
-    candidates: np.ndarray  # numbers of all such test photos
-    picked: np.ndarray  # of up to five of them
-
-
-def find_samples(results: Results, photos: Photos) -> Samples:
-    """By largest difference in the probability of fake; worst are all that can't be told apart, if five are found."""
-    found, y = compare_baselines(results, photos.y), photos.y["test"]
-    best, *_, worst = found.scores
-    fake = {name: found.fake(name) for name in LOOKS}
-    rightly = {name: (values > 0.5) == y for name, values in fake.items()}
-
-    def candidates(group: list[str]) -> np.ndarray:
-        return np.flatnonzero(rightly[best] & ~np.any([rightly[name] for name in group], axis=0))
-
-    group = [name for name in (*verdicts.tied_with(worst, found.scores, found.pairs), worst) if name != best]
-    group = group if len(candidates(group)) >= 5 else [worst]
-    those = candidates(group)
-    gap = np.abs(fake[best] - np.mean([fake[name] for name in group], axis=0))[those]
-    people = [path.stem.partition("_")[0] for path in photos.paths["test"]]  # as the demo set names its photos
-    return Samples(found, best, group, those, pick(those[np.argsort(-gap, kind="stable")], y, people))
-
-
-def pick(ranked: np.ndarray, fake: np.ndarray, person: Sequence[str], most: int = 5) -> np.ndarray:
-    """Up to `most` of the ranked photos: both classes if there are both, then no person twice, then classes in turn.
-
-    fake and person: of all photos, by their numbers. Among equals the first in rank is taken.
-    """
-    left, picked = list(ranked), []
-    while left and len(picked) < most:
-
-        def preference(number: int) -> tuple[bool, ...]:
-            new_class, new_person = (values[number] not in [values[n] for n in picked] for values in (fake, person))
-            return new_class, new_person, bool(picked) and fake[number] != fake[picked[-1]]
-
-        picked.append(max(left, key=preference))
-        left.remove(picked[-1])
-    return np.array(picked, int)
 
 
 GRAD_CAM = "Grad-CAM"
@@ -651,7 +498,8 @@ def samples(results: Results, study: Study) -> Report:
     Varied: the baseline, each at the learning rate that validation chose; seed 0.
     Look for: how sure each one is and, in fakes, whether the warm places of Grad-CAM are where they were tampered with.
     """
-    shown, y = find_samples(results, study.photos), study.photos.y["test"]
+    y = study.photos.y["test"]
+    shown = find_samples(compare_baselines(results, study.photos.y, LOOKS), study.photos)
     found, best, worst = shown.found, shown.best, list(shown.found.scores)[-1]
     group = " and ".join(shown.group)
     fake = {name: found.fake(name) for name in LOOKS}
@@ -659,7 +507,7 @@ def samples(results: Results, study: Study) -> Report:
     headline = f"{best} is right where {wrong} on {len(shown.candidates)} of {len(y)} test photos"
     rows = {}
     for number in shown.picked:
-        rows[f"{CLASSES[y[number]]} {file_name(number, study.photos)}"] = {
+        rows[f"{CLASSES[y[number]]} {study.photos.name('test', number)}"] = {
             ("test", "is_fake"): np.array([y[number]]),
             **{("test", f"{name}_probability_of_fake"): np.array([p[number]]) for name, p in fake.items()},
         }
@@ -676,44 +524,9 @@ def samples(results: Results, study: Study) -> Report:
         f"photos are found, else {worst} alone"
     )
     (cam,) = [result for result in results.values() if result.config.baseline == GRAD_CAM]
-    figures = {"7.5.2_samples": draw_samples(headline, shown, fake, cam["cam"][0] if "cam" in cam else None, study)}
-    return Report(rows, headline, sentences, [rule, verdicts.against], figures, study.count)
-
-
-def file_name(number: int, photos: Photos) -> str:
-    return photos.paths["test"][number].name.encode(errors="replace").decode()  # it may be no text
-
-
-def draw_samples(headline: str, shown: Samples, fake: Arrays, maps: np.ndarray | None, study: Study):
-    """A column per photo: itself, Grad-CAM of the best baseline or what XGBoost sees, and what each baseline says."""
-    photos, picked = study.photos, shown.picked
-    foot = (
-        f"{study.note_of_all}.\nSeed 0; the largest gaps between {shown.best} and {' and '.join(shown.group)}; as far "
-        "as there are such, no person twice, fake and real in turn. ✗ and bold: wrong."
-    )
-    fig, axes = helpers.figure(textwrap.fill(headline, 115), foot, 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
-    for ax in axes.flat:
-        ax.axis("off")
-    seen = photos.pixels(study.view, "test", picked) if len(picked) else ()
-    for column, (number, pixels) in enumerate(zip(picked, seen, strict=True)):
-        photo, cam, says = axes[:, column]
-        is_fake = bool(photos.y["test"][number])
-        name = CLASSES[is_fake]
-        photo.set_title(f"{name.upper()}  {file_name(number, photos)[:18]}", parse_math=False)  # of a $ in a name
-        photo.imshow(pixels)
-        if maps is None:
-            cam.imshow(photos.pixels(xg.VIEW, "test", [number])[0])
-            cam.set_title("what XGBoost sees")
-        else:
-            heat = charts.overlay(cam, pixels, maps[column].astype(float) * (1 if is_fake else -1))
-            cam.set_title(f"speaks for {name}")
-        charts.probabilities(says, {name: values[number] for name, values in fake.items()}, is_fake, LOOKS)
-        says.set_yticks(range(len(fake)), fake if column == 0 else [""] * len(fake))
-        says.tick_params(axis="y", length=0)
-    if maps is not None and len(picked):
-        bar = fig.colorbar(heat, ax=axes[1, :], shrink=0.95, aspect=30, pad=0.01)
-        bar.set_label(f"Grad-CAM of {shown.best}\n(share of largest)")
-    return fig
+    maps, views = cam["cam"][0] if "cam" in cam else None, (study.view, xg.VIEW)
+    figure = comparison.draw_samples(shown, headline, study.note_of_all, study.photos, maps, *views)
+    return Report(rows, headline, sentences, [rule, verdicts.against], {"7.5.2_samples": figure}, study.count)
 
 
 # ---------------------------------------------------------------------------- the study
@@ -783,7 +596,7 @@ def look(every: dict[str, Any], results: dict[Any, Result], photos: Photos, fini
     found = {label: results[each] for label, each in every.items() if each in results}
     if len(found) < len(every) - 1:
         return {}
-    shown = find_samples(found, photos)
+    shown = find_samples(compare_baselines(found, photos.y, LOOKS), photos)
     best = shown.found.result(shown.best)
     if shown.best == "XGBoost" or len(shown.picked) == 0:
         return {config: Result(config, {})}

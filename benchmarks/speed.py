@@ -109,7 +109,7 @@ def parameters(model: torch.nn.Module) -> list[np.ndarray]:
 
 
 def followed(training: Iterator, work: Work) -> Raced:
-    """Train as `record` in NN_tutorial.py does, but record nothing."""
+    """Train as lab/recording.py does, but record nothing."""
     found = []
 
     def epoch():

@@ -54,6 +54,10 @@ class Photos:
     fingerprint: str
     kept: dict[View, dict[str, np.ndarray]]
 
+    def name(self, split: str, number: int) -> str:
+        """What a photo is called, with marks where its file name is no text."""
+        return self.paths[split][number].name.encode(errors="replace").decode()
+
     def pixels(self, view: View, split: str, chosen: np.ndarray | None = None) -> np.ndarray:
         """The chosen photos of a split (default: all), (n, crop, crop, 3) uint8."""
         chosen = np.arange(len(self.y[split])) if chosen is None else np.asarray(chosen)

@@ -20,7 +20,7 @@ import helpers
 import NN_tutorial
 import xg
 from cnn import Config
-from lab import backbones, verdicts
+from lab import backbones, comparison, verdicts
 from lab.photos import View
 from lab.results import SPLITS, Result, join
 from lab.statistics import detection_scores
@@ -189,7 +189,9 @@ def test_sample_photos_are_of_both_classes_and_of_different_people():
     def picked(photos: str) -> str:
         """Photos as person and class, best first, for example aR."""
         names = photos.split()
-        numbers = cnn.pick(np.arange(len(names)), np.array([name[1] == "F" for name in names]), [n[0] for n in names])
+        numbers = comparison.pick(
+            np.arange(len(names)), np.array([name[1] == "F" for name in names]), [n[0] for n in names]
+        )
         return " ".join(names[number] for number in numbers)
 
     assert picked("aR aR bR cR dR eF fF gF hF") == "aR eF bR fF cR"

@@ -56,7 +56,7 @@ COUNTS = [
     ("lab/stack.py", "nn.LeakyReLU().negative_slope", "0.02", MLPS),
     ("lab/stack.py", "nn.Tanh: (torch.Tensor.tanh_,", "nn.Tanh: (torch.Tensor.sin_,", MLPS),
     ("lab/stack.py", "eps=1e-8", "eps=1e-7", MLPS),
-    ("NN_tutorial.py", "BLOCK = 1024", "BLOCK = 512", MLPS),
+    ("lab/recording.py", "BLOCK = 1024", "BLOCK = 512", MLPS),
     ("NN_tutorial.py", "torch.sin(tenths / 10 * x)", "torch.sin(tenths / 5 * x)", MLPS),
     ("NN_tutorial.py", '"raw": lambda x: x,', '"raw": lambda x: x / 90,', MLPS),
     ("NN_tutorial.py", "total_steps=updates)", "total_steps=updates, pct_start=0.1)", MLPS),

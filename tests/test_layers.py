@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = {"NN_tutorial": set(), "cnn": {"xg"}, "xg": set()}  # with the scripts that they build on
 FLOORS = [
     "errors files results statistics stopping places photos stack keys backbones",
-    "verdicts charts maps pages cluster processes runs",
-    "gallery commands",
+    "verdicts charts maps pages cluster processes runs recording",
+    "gallery commands comparison",
 ]
 FLOOR = {f"lab.{name}": number for number, names in enumerate(FLOORS) for name in names.split()}
 OURS = {path.stem: path for path in ROOT.glob("*.py")}

@@ -18,10 +18,12 @@ from torch import nn
 import helpers
 import NN_tutorial
 from helpers import SPLITS, InputError, Places, Result
+from lab import recording
+from lab.recording import evaluate
 from lab.results import join
 from lab.runs import in_groups
 from lab.stack import Plain, Stack
-from NN_tutorial import Config, evaluate, evaluation_set, mlp, record, train, train_one, train_stack
+from NN_tutorial import Config, evaluation_set, mlp, train
 
 SEEDS = range(3)
 
@@ -140,12 +142,12 @@ def assert_alike(one: dict[str, np.ndarray], other: dict[str, np.ndarray], **tol
 
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=CONFIGURATIONS.get)
 @pytest.mark.usefixtures("float64")
-def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants):
-    places = quadrants.head(600)
-    fast = record(train_stack(config, places, [3, 4]), config, places, "cpu", silent)
+def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants, monkeypatch):
+    fast, plain = {}, {}
+    for arrays, objection in ((fast, ""), (plain, "some")):
+        monkeypatch.setattr(NN_tutorial, "objection", lambda *_, objection=objection: objection)
+        arrays |= train(config, quadrants.head(600), [3, 4], "cpu", silent)
     assert fast.pop("stacked").all()
-    plain = [record(train_one(config, places, seed), config, places, "cpu", silent) for seed in (3, 4)]
-    plain = {name: np.concatenate([part[name] for part in plain]) for name in plain[0]}
     assert not plain.pop("stacked").any()
     assert_alike(fast, plain, rtol=1e-7, atol=1e-9)
 
@@ -206,7 +208,7 @@ def test_gradient_and_spread_of_the_loss_are_taken_over_the_batches_of_an_epoch(
 
 
 def test_a_stacks_time_is_shared_by_its_networks(quadrants, monkeypatch):
-    monkeypatch.setattr(NN_tutorial, "time", SimpleNamespace(perf_counter=count().__next__))  # a second each look
+    monkeypatch.setattr(recording, "time", SimpleNamespace(perf_counter=count().__next__))  # a second each look
     result = run(Config(epochs=2, checks=2), quadrants)
     np.testing.assert_allclose(result["check_seconds"], [np.arange(1, 5) / 3] * 3)
     np.testing.assert_allclose(result["seconds"], [[2 / 3, 4 / 3]] * 3)
@@ -336,7 +338,7 @@ def test_loss_and_accuracy_are_those_of_the_textbook(n, classes, places, scale, 
         model[-1].weight.data *= scale
     x, y = torch.randn(2, places, dtype=torch.float64), torch.randint(classes, (places,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NN_tutorial, "BLOCK", block)
+        patch.setattr(recording, "BLOCK", block)
         losses, accuracies = evaluate(Stack(models), x, y)
     for model, loss, accuracy in zip(models, losses, accuracies, strict=True):
         logits = model(x.T).detach().numpy()

@@ -405,11 +405,9 @@ def test_the_readmes_ten_lines_are_an_experiment(quick, pasted, tmp_path):
 
 LAYER = "layer = nn.Sequential(linear, *norm, ACTIVATIONS[config.activation]()"
 MINE = "class Mine(nn.Module):\n    def forward(self, x):\n        return x + torch.sin(x)\n\n\n"
-ARRAYS = '    arrays["mine"], arrays["answer"] = np.ones(3), 42\n'
+RECORDED = "record(train_stack(config, places, seeds, device), config, sets, updates, progress)"
 EDITS = {
-    "an array and a number": [
-        ("    return arrays\n\n\ndef predictor(", f"{ARRAYS}    return arrays\n\n\ndef predictor(")
-    ],
+    "an array and a number": [(RECORDED, f'{RECORDED} | {{"mine": np.ones(3), "answer": 42}}')],
     "nn.Dropout": [(f"{LAYER})", f"{LAYER}, nn.Dropout(0.5))")],
     "nn.Dropout and Mine": [("def mlp(", f"{MINE}def mlp("), (f"{LAYER})", f"{LAYER}, nn.Dropout(0.5), Mine())")],
 }
