@@ -1,6 +1,6 @@
 """Section 6: multi-layer perceptrons tell a place's country from its coordinates.
 
-    python NN_tutorial.py                        all eleven experiments
+    python NN_tutorial.py                        all twelve experiments
     python NN_tutorial.py learning-rate depth    only these two (see --list)
     python NN_tutorial.py --data DIR             your places, see data/README.md
     python NN_tutorial.py --quick --out /tmp/q   every code path, no results
@@ -33,11 +33,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Result, Rows, Run, end_labels, experiment
 from lab import charts, stack, verdicts
-from lab.maps import Atlas, Predict
-from lab.recording import BLOCK, record
+from lab.maps import Atlas, Predict, nearest, to_another_country
+from lab.recording import BLOCK, passed_on, record, restore
 from lab.results import join_arrays
 from lab.runs import in_groups, one_thread
-from lab.statistics import best, choose, compare, median_of, show
+from lab.statistics import best, choose, compare, median_of, per_layer, show
 
 Arrays = dict[str, np.ndarray]
 
@@ -64,7 +64,7 @@ class Config:
     epochs: int = 50
     shuffled_labels: bool = False  # a control: every training place has the label of another one
     checks: int = 1  # validation losses per epoch
-    gradients: bool = False  # record the mean absolute gradient of every layer's weights
+    gradients: bool = False  # record every layer's gradient and what it passes on; every epoch's parameters are kept
     keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
 
     def __post_init__(self):
@@ -128,14 +128,36 @@ def sines(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.sin(tenths / 10 * x) for tenths in range(1, 11)], dim=1)
 
 
-# From degrees (n, 2) to the network's inputs (n, in).
-FEATURES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"raw": lambda x: x, "implicit": sines}
+def waves(z: torch.Tensor) -> torch.Tensor:
+    """Fourier features (Tancik et al. 2020): sine and cosine at frequencies 1/2, 1, 2, ..., 32 of both, (n, 28)."""
+    return torch.cat([wave(2.0**octave * z) for octave in range(-1, 6) for wave in (torch.sin, torch.cos)], dim=1)
 
 
-def tensors(places: Places, split: str, config: Config, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+# From degrees x (n, 2) to the network's inputs (n, in); mean and deviation (2,) are those of the train places.
+FEATURES: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "raw": lambda x, mean, deviation: x,
+    "standardised": lambda x, mean, deviation: (x - mean) / deviation,
+    "implicit": lambda x, mean, deviation: sines(x),
+    "waves": lambda x, mean, deviation: waves((x - mean) / deviation),
+}
+
+
+def scale_of(places: Places) -> np.ndarray:
+    """Mean and standard deviation of the train places, (2, 2); where they don't differ, the deviation is 1."""
+    x = places.x["train"].astype(float)
+    deviation = x.std(axis=0)
+    return np.stack([x.mean(axis=0), np.where(deviation > 0, deviation, 1.0)])
+
+
+def represent(x: np.ndarray, config: Config, scale: np.ndarray, device: str = "cpu") -> torch.Tensor:
+    """Coordinates (n, 2) as the network's inputs (n, in); scale: see scale_of."""
+    x, scale = (torch.tensor(values, dtype=torch.get_default_dtype(), device=device) for values in (x, scale))
+    return FEATURES[config.features](x, *scale)
+
+
+def tensors(places: Places, split: str, config: Config, scale: np.ndarray, device: str = "cpu"):
     """The network's inputs (n, in) and the numbers of the countries (n,) of a split."""
-    x = torch.tensor(places.x[split], dtype=torch.get_default_dtype(), device=device)
-    return FEATURES[config.features](x), torch.tensor(places.y[split], device=device)
+    return represent(places.x[split], config, scale, device), torch.tensor(places.y[split], device=device)
 
 
 # ---------------------------------------------------------------------------- how it is trained
@@ -163,7 +185,7 @@ def train_one(config: Config, places: Places, seed: int, device: str = "cpu") ->
 
     `train` does the same for all seeds at once, many times as fast (lab/stack.py), and makes sure that it is the same.
     """
-    x, y = tensors(places, "train", config, device)  # (n, in), (n,)
+    x, y = tensors(places, "train", config, scale_of(places), device)  # (n, in), (n,)
     torch.manual_seed(seed)
     model = mlp(config, x.shape[1], len(places.countries)).to(device)
     size, updates = batches_of(config, len(y))
@@ -186,7 +208,7 @@ def train_one(config: Config, places: Places, seed: int, device: str = "cpu") ->
 
 def train_stack(config: Config, places: Places, seeds: Sequence[int], device: str = "cpu") -> Iterator[tuple]:
     """The same for the networks of all seeds: yields their stack and their losses (seeds, 1, B) after every update."""
-    x, y = tensors(places, "train", config, device)
+    x, y = tensors(places, "train", config, scale_of(places), device)
     models = []
     for seed in seeds:
         torch.manual_seed(seed)
@@ -209,7 +231,7 @@ def objection(config: Config, places: Places) -> str:
         lambda: train_one(config, some, 0),
         lambda: train_stack(config, some, [0]),
         lambda: train_stack(config, replace(some, x=moved), [0]),
-        lambda: tensors(some, "train", config)[0].T[None],
+        lambda: tensors(some, "train", config, scale_of(some))[0].T[None],
     )
 
 
@@ -217,17 +239,21 @@ def train(
     config: Config, places: Places, seeds: Sequence[int], device: str, progress: Callable[[float], None]
 ) -> Arrays:
     """Train one network per seed, each with its own initialisation and shuffling; returns the arrays of `record`."""
-    part, (_, updates) = evaluation_set(places), batches_of(config, len(places.y["train"]))
-    sets = {split: tensors(part, split, config, device) for split in SPLITS}
+    part, scale = evaluation_set(places), scale_of(places)
+    _, updates = batches_of(config, len(places.y["train"]))
+    sets = {split: tensors(part, split, config, scale, device) for split in SPLITS}
     sets = {split: (x.T.contiguous(), y) for split, (x, y) in sets.items()}
     if not objection(config, places):
         with torch.inference_mode():  # the stack's gradient is written out
-            return record(train_stack(config, places, seeds, device), config, sets, updates, progress)
-    parts = []
-    for number, seed in enumerate(seeds):
-        done = lambda fraction, number=number: progress((number + fraction) / len(seeds))  # noqa: E731
-        parts.append(((seed,), record(train_one(config, places, seed, device), config, sets, updates, done)))
-    return join_arrays(parts)
+            arrays = record(train_stack(config, places, seeds, device), config, sets, updates, progress)
+    else:
+        parts = []
+        for number, seed in enumerate(seeds):
+            done = lambda fraction, number=number: progress((number + fraction) / len(seeds))  # noqa: E731
+            parts.append(((seed,), record(train_one(config, places, seed, device), config, sets, updates, done)))
+        arrays = join_arrays(parts)
+    arrays["scale"] = np.tile(scale, (len(seeds), 1, 1))
+    return arrays | (activity(config, places, seeds, arrays) if config.gradients else {})
 
 
 def evaluation_set(places: Places) -> Places:
@@ -237,18 +263,36 @@ def evaluation_set(places: Places) -> Places:
     return Places(places.x | train_part[0], places.y | train_part[1], places.countries)
 
 
+@torch.no_grad()
+def activity(config: Config, places: Places, seeds: Sequence[int], arrays: Arrays) -> Arrays:
+    """What L hidden layers pass on, from before the training (0) to epoch E, in float64, on `evaluation_set`'s train:
+
+    silent (S, E + 1, L), the share of units that are 0 for every place; spread (S, E + 1, L), the standard deviation
+    over the places, mean over units. A layer of silent units alone is dead: no gradient comes back through it.
+    """
+    x = tensors(evaluation_set(places), "train", config, scale_of(places))[0].double()
+    found = []
+    for replica, seed in enumerate(seeds):
+        torch.manual_seed(seed)
+        model = mlp(config, x.shape[1], len(places.countries)).double()  # training: batch norm takes these places
+        found.append([passed_on(model, x)])
+        for epoch in range(1, config.epochs + 1):
+            restore(model, arrays, epoch, replica)
+            found[-1].append(passed_on(model, x))
+    silent, spread = np.moveaxis(np.array(found), 2, 0)
+    return {"silent": silent, "spread": spread}
+
+
 def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predict:
     """A function that gives the country's index at each of some points (..., 2), degrees: one seed's network there."""
     torch.set_num_threads(1)  # as in training; blocks are too small to share
-    config, prefix = result.config, f"{epoch}."
-    inputs = FEATURES[config.features](torch.zeros(1, 2)).shape[1]
-    model = mlp(config, inputs, len(places.countries))
-    state = {name.removeprefix(prefix): x[replica] for name, x in result.arrays.items() if name.startswith(prefix)}
-    model.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=False)
+    config, scale = result.config, result["scale"][replica]
+    model = mlp(config, represent(np.zeros((1, 2)), config, scale).shape[1], len(places.countries))
+    restore(model, result.arrays, epoch, replica)
     network = stack.Stack([model]) if "stacked" in result and result["stacked"][replica] else stack.Plain(model)
 
     def predict(points: np.ndarray) -> np.ndarray:
-        x = FEATURES[config.features](torch.from_numpy(points.reshape(-1, 2)))
+        x = represent(points.reshape(-1, 2), config, scale)
         labels = [network.forward(block.T[None])[0].argmax(dim=0) for block in x.split(BLOCK)]
         return torch.cat(labels).numpy().reshape(points.shape[:-1])
 
@@ -272,12 +316,10 @@ class Reference:
 
 
 def fit_reference(config: Reference, places: Places, seeds: Sequence[int], progress: Callable[[float], None]) -> Arrays:
-    """accuracy_SPLIT (seeds,) of a reference on the places of `evaluation_set`."""
-    sets, scores = evaluation_set(places), []
-    for seed in seeds:
-        model = REFERENCES[config.name](seed).fit(places.x["train"], places.y["train"])
-        scores.append([model.score(sets.x[split], sets.y[split]) for split in SPLITS])
-    return {f"accuracy_{split}": score for split, score in zip(SPLITS, np.transpose(scores), strict=True)}
+    """right_SPLIT (seeds, places): which places of `evaluation_set` a reference gets right."""
+    sets = evaluation_set(places)
+    fitted = [REFERENCES[config.name](seed).fit(places.x["train"], places.y["train"]) for seed in seeds]
+    return {f"right_{s}": np.array([model.predict(sets.x[s]) == sets.y[s] for model in fitted]) for s in SPLITS}
 
 
 # ---------------------------------------------------------------------------- what the reports share
@@ -331,9 +373,16 @@ Results = dict[str, Result]  # by label
 
 
 def scores(result: Result, epoch: int | None = None) -> Cells:
-    """The table cells of a run: accuracy and loss of the three splits after an epoch, by default the last one."""
+    """The table cells of a run after an epoch, by default the last one: accuracy, loss and, if kept, what is right."""
     names = [(split, metric) for metric in ("accuracy", "loss") for split in SPLITS]
-    return {(split, metric): result.at(f"{metric}_{split}", epoch) for split, metric in names}
+    cells = {(split, metric): result.at(f"{metric}_{split}", epoch) for split, metric in names}
+    kept = {split: f"right_{split}@{epoch or result['loss_train'].shape[1]}" for split in SPLITS}
+    return cells | {(split, "right"): result[name] for split, name in kept.items() if name in result}
+
+
+def reference_cells(result: Result) -> Cells:
+    right = {split: result[f"right_{split}"] for split in SPLITS}
+    return {(s, "accuracy"): r.mean(axis=1) for s, r in right.items()} | {(s, "right"): r for s, r in right.items()}
 
 
 def of_one_length(results: Results) -> Results:
@@ -406,7 +455,7 @@ def epochs(results: Results, study: Study) -> Report:
     tail = "later epochs over-fit" if over else "no over-fitting"
     sentences.append(f"{lowest}: {tail} {verdicts.cite(rows, f'epoch {marked[-1]}')}.")
     before = marked[-2] if len(marked) > 1 else 1
-    word, _ = compare(result.at("loss_validation", before), result.at("loss_validation"))
+    word, _ = compare(rows, f"epoch {before}", f"epoch {marked[-1]}", "validation", "loss")
     found = "over-fits" if over else {"lower": "still falling", "higher": "rising"}.get(word, word)
     losses = f"{curve[before - 1]:.2f} after {before} epochs, {curve[-1]:.2f} after {len(curve)}"
     headline = f"Median validation loss {losses}: {found}"
@@ -444,7 +493,7 @@ def batch_norm(results: Results, study: Study) -> Report:
         f"Control, where there is nothing to learn: {verdicts.difference(rows, 'majority class', CONTROL)}"
     )
     a, b = (rows[label]["test", "accuracy"] for label in results)
-    headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(a, b)[0]}"
+    headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(rows, *results)[0]}"
 
     look = {"sharex": True, "sharey": "row"}
     fig, axes = helpers.figure(headline, study.foot("Numbers: means."), 2, 2, (11, 8), **look)
@@ -656,6 +705,13 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
 # ---------------------------------------------------------------------------- 6.2.1.5 and 6.2.1.6 a hundred layers
 
 DEEP = Config(depth=100, width=4, epochs=10, gradients=True)
+CAUSES = {
+    "plain": DEEP,
+    "leaky ReLU": replace(DEEP, activation="leaky_relu"),
+    "tanh": replace(DEEP, activation="tanh"),
+    "width 16": replace(DEEP, width=16),
+    "width 16, He initialisation": replace(DEEP, width=16, init="he"),
+}
 FLOW_NOTE = "Gradients: mean over an epoch's batches; thick lines, colours: median over seeds; thin lines: each seed."
 
 
@@ -666,33 +722,32 @@ def hidden_gradient(result: Result) -> tuple[np.ndarray, list[int]]:
 
 
 def flow_cells(result: Result) -> Cells:
+    """The table cells of a deep net: scores, gradients, dead layers, and how the spread changes from layer to layer."""
     gradient, layers = hidden_gradient(result)
-    return scores(result) | {("train", f"gradient_layer_{n}"): gradient[:, -1, n] for n in layers}
+    dead = (result["silent"] == 1).sum(axis=2)  # (S, E + 1)
+    return (
+        scores(result)
+        | {("train", f"gradient_layer_{n}"): gradient[:, -1, n] for n in layers}
+        | {("train", "dead_layers_at_start"): dead[:, 0], ("train", "dead_layers"): dead[:, -1]}
+        | {("train", "factor_per_layer_at_start"): per_layer(result["spread"][:, 0])}
+    )
 
 
-@experiment("6.2.1.5", "gradients", "the gradient in each of 100 hidden layers", {"plain": DEEP})
+@experiment("6.2.1.5", "gradients", "the gradient in each of 100 hidden layers, and why it dies", CAUSES)
 def gradients(results: Results, study: Study) -> Report:
-    """What becomes of the gradient on its way back through 100 hidden layers?
+    """What becomes of the gradient on its way back through 100 hidden layers, and why?
 
-    Varied: the layer at which the gradient is measured, and the epoch; the net is the same, 100 layers of width 4.
-    Look for: from which layer down nothing arrives, and whether training changes that.
+    Varied: the layer and the epoch, in 100 layers of width 4; then possible causes, the activation and the width.
+    Look for: from which layer down nothing arrives, dead layers, and a straight line where the spread decays.
     """
-    ((label, result),) = results.items()
-    rows = {label: flow_cells(result)} | study.references
+    label, result = next(iter(results.items()))
+    rows = {name: flow_cells(each) for name, each in results.items()} | study.references
     gradient, layers = hidden_gradient(result)
-    word, facts = verdicts.flow(gradient[:, -1])
-    start, first_facts = verdicts.flow(gradient[:, 0])
-    zero = (gradient[:, -1] == 0).mean(axis=1)
-    row = verdicts.cite(rows, label)
-    sentences = [
-        f"After the first epoch the gradient is {start}: {first_facts} {row}.",
-        f"After the last epoch it is {word}: {facts} {row}.",
-        f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0: "
-        f"behind a layer whose ReLUs are all off nothing comes back {row}.",
-        verdicts.difference(rows, "majority class", label),
-    ]
-    hidden = gradient.shape[2]
-    headline = f"{hidden} hidden layers: {word} gradient, exactly 0 in {zero.mean():.0%} of the layers"
+    sentences = verdicts.death(label, gradient, result["silent"], rows)
+    for name, each in list(results.items())[1:]:
+        sentences.append(verdicts.cause(name, hidden_gradient(each)[0][:, -1], each["silent"][:, -1], rows))
+    sentences.append(verdicts.difference(rows, "majority class", label))
+    headline = f"{gradient.shape[2]} hidden layers: {verdicts.cause_of_death(label, list(results)[1:], rows)}"
 
     fig, (left, right) = helpers.figure(headline, study.foot(FLOW_NOTE, curves=False), 1, 2, (12, 5))
     charts.gradient_curves(left, gradient, layers, charts.gradient_range([gradient], layers))
@@ -700,7 +755,14 @@ def gradients(results: Results, study: Study) -> Report:
     left.set_ylabel("mean absolute gradient of the weights")
     right.set_ylabel("hidden layer (0 is at the input)")
     charts.gradient_bar(right, image)
-    return study.report(rows, headline, sentences, [verdicts.flow, compare], {"6.2.1.5_gradients": fig})
+    note = "Lines: median over the seeds that still pass on something; crosses: where one's first dead layer is."
+    causes, (left, right) = helpers.figure(headline, study.foot(note, curves=False), 1, 2, (13, 5))
+    charts.through_layers(left, {n: (r["spread"][:, 0], r["silent"][:, 0] == 1) for n, r in results.items()})
+    left.set(title="before training", ylabel="spread over the places of what a layer passes on")
+    charts.through_layers(right, {n: (hidden_gradient(r)[0][:, 0], None) for n, r in results.items()})
+    right.set(title="first epoch", ylabel="mean absolute gradient of the weights")
+    figures = {"6.2.1.5_gradients": fig, "6.2.1.5_causes": causes}
+    return study.report(rows, headline, sentences, [verdicts.flow, per_layer, compare], figures)
 
 
 REMEDIES = {
@@ -722,7 +784,7 @@ def remedy(results: Results, study: Study) -> Report:
     """
     rows = {label: flow_cells(result) for label, result in results.items()} | study.references
     gradient = {label: hidden_gradient(result)[0] for label, result in results.items()}
-    flows = {label: verdicts.flow(values[:, -1]) for label, values in gradient.items()}
+    flows = {label: verdicts.flow(values[:, -1], results[label]["silent"][:, -1]) for label, values in gradient.items()}
     sentences = []
     for label, result in results.items():
         lost = verdicts.diverged(result, study.prior_loss)
@@ -734,8 +796,9 @@ def remedy(results: Results, study: Study) -> Report:
     sentences.append(
         f"By validation accuracy the best remedy is {verdicts.named(chosen)} {verdicts.cite(rows, *chosen)}."
     )
+    sentences.append(verdicts.proposed(others, flows, rows))
     a, b = (rows[label]["test", "accuracy"] for label in (plain, chosen[0]))
-    accuracies = f"test accuracy {b.mean():.2f}, {a.mean():.2f} without: {compare(a, b)[0]}"
+    accuracies = f"test accuracy {b.mean():.2f}, {a.mean():.2f} without: {compare(rows, plain, chosen[0])[0]}"
     headline = f"Best remedy: {verdicts.named(chosen)}; {accuracies}"
 
     fig, ax = helpers.figure(headline, study.foot("Dots: mean and 95% interval.", curves=False), size=(10.5, 5))
@@ -772,7 +835,7 @@ def implicit(results: Results, study: Study) -> Report:
         sentences.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
     raw, sined = (rows[label]["test", "accuracy"] for label in ("raw", "implicit"))
     headline = f"Same net: test accuracy {raw.mean():.3f} from raw degrees, {sined.mean():.3f} from their sines: "
-    headline += compare(raw, sined)[0]
+    headline += compare(rows, "raw", "implicit")[0]
 
     foot = study.foot("Dots: mean and 95% interval.")
     fig, axes = helpers.figure(headline, foot, 1, 3, (15, 5), width_ratios=(1, 1, 1.2))
@@ -794,6 +857,70 @@ def implicit(results: Results, study: Study) -> Report:
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
     figures = {"6.2.1.7_implicit": fig, "6.2.1.7_implicit_map": maps}
     return study.report(rows, headline, sentences, [compare, verdicts.fit], figures)
+
+
+# ---------------------------------------------------------------------------- 6.3 closing the gap
+
+
+def with_inputs(features: str, depth: int, width: int, epochs: int = TUNED.epochs) -> Config:
+    known = SEVEN.get(f"({depth}, {width})") if features == "raw" and epochs == TUNED.epochs else None
+    return known or replace(TUNED, features=features, depth=depth, width=width, epochs=epochs)
+
+
+LADDER = {  # one change at a time
+    "raw (6, 16)": with_inputs("raw", 6, 16),
+    "standardised (6, 16)": with_inputs("standardised", 6, 16),
+    "waves (6, 16)": with_inputs("waves", 6, 16),
+    "waves (6, 32)": with_inputs("waves", 6, 32),
+    "waves (3, 32)": with_inputs("waves", 3, 32),
+    "waves (3, 64)": with_inputs("waves", 3, 64),
+    "waves (3, 64), 30 epochs": with_inputs("waves", 3, 64, 30),
+    "waves (3, 128), 30 epochs": with_inputs("waves", 3, 128, 30),
+}
+INPUTS = ("raw", "standardised", "implicit", "waves")
+GRID = {f"{features} (6, {width})": with_inputs(features, 6, width) for width in (16, 32) for features in INPUTS}
+
+
+@experiment(
+    "6.3", "closing-gap", "what keeps a network below its nearest neighbour, and one that beats it", LADDER | GRID
+)
+def closing_gap(results: Results, study: Study) -> Report:
+    """What keeps the best network below its nearest neighbour, and is there one that beats it?
+
+    Varied: one thing at a time: the scale of the inputs, waves of them (sine and cosine at doubling frequencies), then
+    width, depth and epochs; and, crossed with the width, all four kinds of inputs.
+    Look for: which step closes most of the gap, and where the errors that are left lie.
+    """
+    rows = {
+        label: scores(r) | {("train", "seconds"): r.at("seconds")} for label, r in results.items()
+    } | study.references
+    ladder, chosen, places = list(LADDER), best(rows, results), study.places
+    label, result = chosen[0], results[chosen[0]]
+    right = {"network": rows[label]["test", "right"], "nearest neighbour": rows["nearest neighbour"]["test", "right"]}
+    distance = to_another_country(places)
+    lie = verdicts.near_borders(distance, right["network"], label)
+    sentences = [verdicts.step(rows, a, b) for a, b in pairwise(ladder)]
+    sentences += [verdicts.widths_apart(rows, INPUTS, "(6, 16)", "(6, 32)"), verdicts.chosen(chosen, rows)]
+    sentences += [verdicts.difference(rows, "nearest neighbour", label), f"{lie} {verdicts.cite(rows, label)}."]
+    headline = verdicts.beats(rows, label)
+
+    foot = study.foot("Dots: mean and 95% interval.", curves=False)
+    fig, (left, middle) = helpers.figure(headline, foot, 1, 2, (14, 5.6), width_ratios=(1.5, 1))
+    charts.ladder(left, {label: rows[label]["test", "accuracy"] for label in ladder}, study.levels["nearest neighbour"])
+    kinds = {f"width {w}": [rows[f"{kind} (6, {w})"]["test", "accuracy"] for kind in INPUTS] for w in (16, 32)}
+    charts.grid_lines(middle, kinds, INPUTS, study.levels["nearest neighbour"])
+    replica = median_of(result.at("accuracy_validation"))
+    network = predictor(result, places, result.config.epochs, replica)
+    maps, axes = study.atlas.figure(headline, study.foot("Network: of median validation accuracy.", curves=False), 2)
+    drawn = {"nearest neighbour": nearest(places), f"{label}, seed {study.seeds[replica]}": network}
+    for ax, (name, predict) in zip(axes, drawn.items(), strict=True):
+        study.atlas.draw(ax, predict)
+        accuracy = (predict(places.x["test"]) == places.y["test"]).mean()
+        ax.set_title(f"{name}: test accuracy {accuracy:.4f}")
+    errors, ax = helpers.figure(lie, study.foot("All seeds together.", curves=False))
+    charts.distances(ax, distance, right)
+    figures = {"6.3_closing_gap": fig, "6.3_closing_gap_map": maps, "6.3_errors": errors}
+    return study.report(rows, headline, sentences, [best, compare], figures)
 
 
 # ---------------------------------------------------------------------------- the study
@@ -819,7 +946,7 @@ def plan(configs: dict[Config, str], seeds: Sequence[int], rows: int, device: st
         of = seeds if name == "random forest" else (0,)
         planned[Reference(name)] = in_groups(name, fit_reference, Reference(name), of, 5, 6.0)
     for config, name in configs.items():
-        size = stack.group_size(rows, FEATURES[config.features](torch.zeros(1, 2)).shape[1], device)
+        size = stack.group_size(rows, represent(np.zeros((1, 2)), config, np.ones((2, 2))).shape[1], device)
         planned[config] = in_groups(name, train, config, seeds, size, cost(config, rows), device)
     return planned
 
@@ -846,7 +973,7 @@ def main(argv: list[str] | None = None) -> None:
     results = helpers.finish(planned, (places,), {"data": places.fingerprint()}, arguments, "NN_tutorial")
     always = {name: Reference(name) for name in REFERENCES}
     references = {name: results[config] for name, config in always.items() if config in results}
-    rows = {n: {(split, "accuracy"): r[f"accuracy_{split}"] for split in SPLITS} for n, r in references.items()}
+    rows = {name: reference_cells(result) for name, result in references.items()}
     study = Study(places, seeds, arguments.quick, rows)
     helpers.report(chosen, results, study, arguments, "NN_tutorial", always)
 

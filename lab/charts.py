@@ -342,6 +342,86 @@ def gradient_panels(title: str, foot: str, panels: dict[str, tuple[np.ndarray, S
     return fig
 
 
+def through_layers(ax: plt.Axes, lines: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> None:
+    """Positive values (seeds, layers) against the layer, log scale: median over the seeds that still have some.
+
+    With them, where a layer is dead, (seeds, layers) bool: a cross where a seed has its first one.
+    """
+    ends, dashes = [], ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
+    for (label, (values, dead)), colour, dash in zip(lines.items(), LINES, dashes, strict=False):
+        values = np.where(values > 1e-300, values, np.nan).astype(float)
+        with warnings.catch_warnings(action="ignore"):  # of layers where nobody has any
+            middle = np.nanmedian(values, axis=0)
+        ax.plot(middle, color=colour, linestyle=dash, linewidth=1.8, label=label)
+        for row, seed in zip(dead if dead is not None else (), values, strict=False):
+            if row.any():
+                first = int(row.argmax())
+                ax.plot(first, seed[max(0, first - 1)], "x", color=colour, markersize=8, markeredgewidth=2)
+        alive = np.flatnonzero(np.isfinite(middle))
+        ends.append((middle[alive[-1]] if len(alive) else np.nan, label, colour))
+    ax.set(yscale="log", xlabel="hidden layer (0 is at the input)", xlim=(0, values.shape[1]))
+    end_labels(ax, ends)
+
+
+LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito's
+
+# ---------------------------------------------------------------------------- ladders
+
+
+def ladder(ax: plt.Axes, steps: dict[str, np.ndarray], mark: float) -> None:
+    """Accuracies (seeds,) of steps that each change one thing, from top to bottom, and a mark to reach."""
+    places = np.arange(len(steps))[::-1]
+    means, halves = np.transpose([interval(values) for values in steps.values()])
+    for i in range(1, len(steps)):
+        ax.plot(means[i - 1 : i + 1], [places[i]] * 2, color="0.75", linewidth=7, solid_capstyle="butt", zorder=1)
+    ax.errorbar(means, places, xerr=np.nan_to_num(halves), fmt="o", color="black", capsize=3, zorder=3)
+    for i, (mean, place) in enumerate(zip(means, places, strict=True)):
+        gain = f"  ({mean - means[i - 1]:+.4f})" if i else ""
+        ax.text(1.01, place, f"{mean:.4f}{gain}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.axvline(mark, **THIN)
+    ax.text(mark, len(steps) - 0.45, f"nearest neighbour {mark:.4f}", ha="right", fontsize="small", color="0.35")
+    ax.set_yticks(places, list(steps))
+    ax.grid(axis="y", visible=False)
+    error_axis(ax, "x", min(means), max(*means, mark))
+    ax.set(ylim=(-0.6, len(steps)), xlabel="test accuracy (log scale of the error)")
+
+
+def grid_lines(ax: plt.Axes, lines: dict[str, list[np.ndarray]], ticks: Sequence[str], mark: float) -> None:
+    """Accuracies (seeds,) of a grid: one line per row of it, against its columns."""
+    ends = []
+    for (label, values), look in zip(lines.items(), (LOOK["train"], LOOK["validation"], LOOK["test"]), strict=False):
+        means, halves = np.transpose([interval(v) for v in values])
+        ax.errorbar(range(len(ticks)), means, np.nan_to_num(halves), capsize=3, label=label, **look)
+        ends.append((means[-1], label, look["color"]))
+    label = level(ax, mark, "neighbour")
+    error_axis(ax, "y", min(v.mean() for row in lines.values() for v in row), mark)
+    ax.set_xticks(range(len(ticks)), ticks)
+    ax.set(ylabel="test accuracy (log scale of the error)", xlabel="inputs of a net of 6 hidden layers")
+    end_labels(ax, [*ends, label])
+
+
+def error_axis(ax: plt.Axes, which: str, low: float, high: float) -> None:
+    """Accuracies on a log scale of the error, from a little below `low` to a little above `high`."""
+    scale = {"functions": (lambda a: -np.log10(np.clip(1 - np.asarray(a, float), 1e-4, 1)), lambda h: 1 - 10.0**-h)}
+    ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998]
+    low, high = 1 - min(1.0, 1.3 * (1 - low)), 1 - 0.75 * (1 - min(high, 0.9995))
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    getattr(ax, f"set_{which}scale")("function", **scale)
+    getattr(ax, f"set_{which}ticks")(ticks, [f"{tick:g}" for tick in ticks])
+    getattr(ax, f"set_{which}lim")(low, high)
+
+
+def distances(ax: plt.Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> None:
+    """How far all places (n,), and those that are wrong, lie from another country: cumulative shares; right: (S, n)."""
+    parts = {f"wrong: {name}": np.broadcast_to(distance, each.shape)[~each] for name, each in right.items()}
+    looks = ({"color": "#D55E00"}, {"color": "#0072B2", "linestyle": "--"}, {"color": "black", "linestyle": ":"})
+    for (name, values), look in zip((parts | {"all test places": distance}).items(), looks, strict=True):
+        ax.plot(np.sort(values), np.arange(1, len(values) + 1) / max(1, len(values)), label=name, **look)
+    ax.set(xscale="log", ylim=(0, 1), xlabel="distance to the nearest train place of another country (km)")
+    ax.set(ylabel="share within this distance")
+    ax.legend(loc="upper left")
+
+
 # ---------------------------------------------------------------------------- learning rates
 
 

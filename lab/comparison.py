@@ -92,11 +92,11 @@ def draw_baselines(found: Comparison, headline: str, note: str):
 def draw_pairs(found: Comparison, note: str):
     """The difference in test accuracy of every pair, with its interval and p."""
     shown = sum(difference.shown for difference in found.pairs.values())
+    over = " or ".join(dict.fromkeys(difference.over for difference in found.pairs.values()))
     title = f"A difference between two baselines is shown for {shown} of {len(found.pairs)} pairs"
     marks = (
         "Filled: p < 0.05 after Holm's correction. Hollow: no difference shown, though an uncorrected interval may "
-        "leave out 0.\n[ ]: Newcombe's 95% interval, uncorrected; p: McNemar's exact test, corrected; over seeds the "
-        "widest and largest."
+        f"leave out 0.\n[ ]: 95% interval, uncorrected; p: corrected; both over {over}."
     )
     fig, ax = charts.figure(title, f"{marks}\n{note}.", size=(11, 5.6))
     charts.pairs(ax, {f"{one} − {other}": difference for (one, other), difference in found.pairs.items()})

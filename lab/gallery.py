@@ -101,7 +101,7 @@ def save_reports(
             for section, report in reports.items()
             for run, cells in report.rows.items()
             for (split, metric), values in cells.items()
-            if is_time(metric) == times
+            if is_time(metric) == times and values.ndim == 1
             for seed, value in enumerate(values)
         ]
         if not times:
@@ -185,7 +185,7 @@ def brief(experiment: Experiment, report: Report) -> str:
 
 def _columns(report: Report) -> list[tuple[str, str]]:
     """(split, metric) of all columns; the ends of intervals stand in their metric's."""
-    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells))
+    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells if cells[key].ndim == 1))
     ends = {(split, f"{metric}_{end}") for split, metric in columns for end in ("low", "high")}
     return [column for column in columns if column not in ends]
 

@@ -41,6 +41,27 @@ COUNTRY = {  # how its name is written
 }
 
 
+def nearest(places: Places) -> Predict:
+    """What the nearest train place, in degrees, says."""
+    tree, y = cKDTree(places.x["train"]), places.y["train"]
+    return lambda points: y[tree.query(points)[1]]
+
+
+def to_another_country(places: Places, split: str = "test") -> np.ndarray:
+    """Distance (n,) in km from each place of a split to the nearest train place of another country."""
+
+    def on_sphere(x: np.ndarray) -> np.ndarray:
+        long, lat = np.radians(x.astype(float)).T
+        return 6371 * np.stack([np.cos(lat) * np.cos(long), np.cos(lat) * np.sin(long), np.sin(lat)], axis=1)
+
+    train, own = on_sphere(places.x["train"]), on_sphere(places.x[split])
+    distance = np.empty(len(own))
+    for country in np.unique(places.y[split]):
+        mine = places.y[split] == country
+        distance[mine] = cKDTree(train[places.y["train"] != country]).query(own[mine])[0]
+    return distance
+
+
 class Atlas:
     """Draws what a network predicts for every point of the map around the places.
 

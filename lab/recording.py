@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lab.stack import Stack
 
@@ -16,18 +17,18 @@ BLOCK = 1024  # examples evaluated together, so that activations stay in the pro
 
 
 def evaluate(networks, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean cross-entropy (nats) and accuracy of each of N networks on all of (in, n), (n,): two arrays (N,).
+    """Mean cross-entropy (nats) of each of N networks on all of (in, n), (n,), and where it is right: (N,), (N, n).
 
     A network whose logits overflow is never right.
     """
-    loss, right = 0.0, 0.0
+    loss, right = 0.0, []
     for inputs, targets in zip(x.split(BLOCK, dim=1), y.split(BLOCK), strict=True):
         logits = networks.forward(inputs.expand(networks.count, -1, -1))
         targets = targets.expand(networks.count, -1)
         loss += F.cross_entropy(logits, targets, reduction="none").sum(dim=1)
         top, own = logits.amax(dim=1), logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-        right += ((own == top) & top.isfinite()).sum(dim=1)  # argmax would take two thirds of the time
-    return loss.cpu().numpy().astype(float) / len(y), right.cpu().numpy().astype(float) / len(y)
+        right.append((own == top) & top.isfinite())  # argmax would take two thirds of the time
+    return loss.cpu().numpy().astype(float) / len(y), torch.cat(right, dim=1).cpu().numpy()
 
 
 def record(training: Iterator, config: Any, sets: dict, updates: int, progress: Callable[[float], None]) -> dict:
@@ -38,11 +39,12 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
     K checks on the way in all, L layers:
 
     loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on `sets`;
+    right_SPLIT@EPOCH (S, n), which examples each network gets right, after the last and the `keep` epochs;
     batch_loss_std (S, E), nats, the spread of the training loss from batch to batch within the epoch;
     seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch; stacked (S,);
     check_loss, check_updates, check_seconds (S, K): the same on the way;
     gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
-    EPOCH.NAME (S, ...), the networks' state_dict after the last and the `keep` epochs.
+    EPOCH.NAME (S, ...), the networks' state_dict after these epochs, or after all where config.gradients.
     """
     checks = min(config.checks, updates)
     curves, arrays, clock = defaultdict(list), {}, 0.0
@@ -63,15 +65,45 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
         spread = torch.stack(losses).view(updates, networks.count, -1).mean(dim=2).std(dim=0, correction=0)
         curves["batch_loss_std"].append(spread.cpu().numpy())
         found |= {split: evaluate(networks, *sets[split]) for split in ("train", "test")}
-        for split, (loss, accuracy) in found.items():
+        for split, (loss, right) in found.items():
             curves[f"loss_{split}"].append(loss)
-            curves[f"accuracy_{split}"].append(accuracy)
+            curves[f"accuracy_{split}"].append(right.mean(axis=1))
         if config.gradients:
             curves["gradient"].append(networks.weight_means(gradient / updates).cpu().numpy())
-        if epoch == config.epochs or epoch in config.keep:
+        kept = epoch == config.epochs or epoch in config.keep
+        if kept:
+            arrays |= {f"right_{split}@{epoch}": right for split, (_, right) in found.items()}
+        if kept or config.gradients:
             arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in networks.state().items()}
     arrays |= {name: np.stack(curve, axis=1) for name, curve in curves.items()}
     arrays["updates"] = np.full(networks.count, updates)
     arrays["stacked"] = np.full(networks.count, isinstance(networks, Stack))
     arrays["check_updates"] = np.tile(np.arange(1, checks * config.epochs + 1) * updates // checks, (networks.count, 1))
     return arrays
+
+
+def restore(model: nn.Module, arrays: dict, epoch: int, replica: int) -> None:
+    """Give a network the parameters that one of S had after an epoch, from the arrays of `record`."""
+    start = f"{epoch}."
+    state = {name.removeprefix(start): values[replica] for name, values in arrays.items() if name.startswith(start)}
+    model.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=False)
+
+
+@torch.no_grad()
+def passed_on(model: nn.Module, x: torch.Tensor) -> tuple[list[float], list[float]]:
+    """What each of L hidden layers passes on to the next nn.Linear for inputs (n, in), two lists of L:
+
+    the share of units that are 0 for all n, and the standard deviation over the n, mean over units.
+    """
+    silent, spread = [], []
+
+    def look(_, inputs: tuple) -> None:
+        silent.append(float((inputs[0] == 0).all(dim=0).double().mean()))
+        spread.append(float(inputs[0].std(dim=0).mean()))
+
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    hooks = [module.register_forward_pre_hook(look) for module in linear[1:]]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return silent, spread

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-Cells = dict[tuple[str, str], np.ndarray]  # {(split, metric): one value per seed}, a row of a table
+Cells = dict[tuple[str, str], np.ndarray]  # {(split, metric): one value per seed}
 Rows = dict[str, Cells]  # by label
+CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
+
+
 CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
 
 

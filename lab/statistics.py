@@ -1,7 +1,7 @@
 """Intervals, tests and choices. All of it works on numbers: nothing here knows what was trained.
 
-Two ways to compare: over seeds (paired t, section 6) and over the examples of the test split within each seed (McNemar,
-section 7).
+One rule says what is better, for both sections: over seeds where there are enough of them for that to mean something,
+over the examples of a split, within each seed, where there are fewer.
 """
 
 from collections.abc import Hashable, Iterable
@@ -29,6 +29,26 @@ def median_of(values: np.ndarray) -> int:
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
+def per_layer(spread: np.ndarray) -> np.ndarray:
+    """The factor (seeds,) by which a positive quantity (seeds, layers) changes from layer to layer, geometric mean.
+
+    Up to the first layer where it is 0 or lost in rounding, a 1e-12th of the first one; nan for fewer than three.
+    """
+    factors = []
+    for values in np.asarray(spread, float):
+        lost = ~(values > ROUNDING * values[0])
+        count = int(lost.argmax()) if lost.any() else len(values)
+        factors.append((values[count - 1] / values[0]) ** (1 / (count - 1)) if count >= 3 else np.nan)
+    return np.array(factors)
+
+
+ROUNDING = 1e-12
+per_layer.rule = (
+    "factor per layer: geometric mean from layer to layer of the spread over places of what is passed on, before "
+    "training, up to the first dead layer or to where it is lost in rounding"
+)
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share of n; the share may be a mean over seeds."""
     interval = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
@@ -49,43 +69,18 @@ def show(values: np.ndarray, examples: int = 0, digits: int = 4) -> str:
     return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
 
 
-# ---------------------------------------------------------------------------- over seeds
+# ---------------------------------------------------------------------------- better or not
 
+ENOUGH = 4  # seeds
 UNCLEAR = "no difference shown"
-
-
-def compare(a: np.ndarray, b: np.ndarray) -> tuple[str, str]:
-    """By the rule, higher | lower | the same | no difference shown; and the mean of b - a with its 95% interval.
-
-    a, b: (seeds,), or (1,) for a reference that has no seeds.
-    """
-    with np.errstate(invalid="ignore"):  # losses of diverged runs
-        gaps = b - a
-        mean, half = interval(gaps)
-    if (abs(gaps) < 1e-9).all():
-        return "the same", "+0"
-    if len(gaps) < 2:
-        return UNCLEAR, f"{mean:+.4f}, no interval with one seed"
-    word = "higher" if mean - half > 0 else "lower" if mean + half < 0 else UNCLEAR
-    return word, f"{mean:+.4f}, 95% interval {mean - half:+.4f} to {mean + half:+.4f}"
-
-
-compare.rule = (
-    "higher or lower: Student's 95% interval of the difference, seed by seed (paired t), lies on one side of 0, "
-    f"whatever the number of comparisons; {UNCLEAR}: it holds 0, or there is only one seed"
-)
-
-
-# ---------------------------------------------------------------------------- over examples
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two classifiers on the same test examples.
+    """The first of two minus the second: gain (seeds,), the 95% interval of its mean, p of no difference.
 
-    gain: (seeds,) accuracy of the first minus the second's; low, high: its 95% interval; p: of no difference.
-    Over seeds: the hull of the intervals and the largest p, so that every seed shows what is said to be shown;
-    p is 1 where seeds disagree on which one is better.
+    Over seeds by Student's t; over examples the hull of the seeds' intervals and their largest p, so that every seed
+    shows what is said to be shown, and p is 1 where seeds disagree on which one is better.
     """
 
     gain: np.ndarray
@@ -97,11 +92,17 @@ class Difference:
         return f"{self.gain.mean():+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.2g}"
 
     def __neg__(self) -> "Difference":
-        return Difference(-self.gain, -self.high, -self.low, self.p)
+        return replace(self, gain=-self.gain, low=-self.high, high=-self.low)
 
     @property
     def shown(self) -> bool:
         return self.p < 0.05
+
+    @property
+    def over(self) -> str:
+        """What was compared."""
+        count = len(self.gain)
+        return f"{count} seeds" if count >= ENOUGH else "the examples" + f" of each of {count} seeds" * (count > 1)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
@@ -135,16 +136,60 @@ def newcombe(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return float(low), float(gain + reach(high1 - shares[0], shares[1] - low2))
 
 
+def over_seeds(gain: np.ndarray) -> Difference:
+    """The difference of numbers, (seeds,) pair by pair: Student's t, nothing shown with fewer than ENOUGH seeds."""
+    mean, half = interval(gain)
+    if len(gain) < ENOUGH or not np.isfinite(mean):
+        return Difference(gain, np.nan, np.nan, 1.0)
+    error = stats.sem(gain)
+    p = 2 * stats.t.sf(abs(mean) / error, len(gain) - 1) if error else float(mean == 0)
+    return Difference(gain, mean - half, mean + half, float(p))
+
+
 def paired(first: np.ndarray, second: np.ndarray) -> Difference:
-    """The difference of two classifiers, (seeds, n) bool each: which test examples each seed gets right.
+    """The difference in accuracy of two classifiers, (seeds, n) bool each: which examples each seed gets right.
 
     Seed is paired with seed, and what has no seeds, (1, n), with every seed of the other.
     """
     pairs = list(zip(*np.broadcast_arrays(first, second), strict=True))
     gain = np.array([one.mean() - other.mean() for one, other in pairs])
+    if len(pairs) >= ENOUGH:
+        return over_seeds(gain)
     lows, highs = zip(*(newcombe(*pair) for pair in pairs), strict=True)
     agree = (gain >= 0).all() or (gain <= 0).all()
-    return Difference(gain, min(lows), max(highs), max(mcnemar(*pair) for pair in pairs) if agree else 1.0)
+    p = max(mcnemar(*pair) for pair in pairs) if agree else 1.0
+    return Difference(gain, min(lows), max(highs), p)
+
+
+paired.rule = (
+    f"better and worse, higher and lower: p < 0.05, from {ENOUGH} seeds on over seeds, by Student's t of the "
+    "differences, seed by seed; below that over the examples within each seed, by McNemar's exact test, where every "
+    "seed has to show it ([ ]: Newcombe's interval of paired proportions, the hull over seeds; p: the largest)"
+)
+
+
+def compare(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> tuple[str, str]:
+    """Row b against row a: higher | lower | the same | no difference shown; and the mean of b - a with its interval.
+
+    Accuracies of few seeds are compared over examples, where the rows tell which ones are right: (split, "right").
+    """
+    with np.errstate(invalid="ignore"):  # losses of diverged runs
+        gain = rows[b][split, metric] - rows[a][split, metric]
+    if (abs(gain) < 1e-9).all():
+        return "the same", "+0"
+    right = [rows[label].get((split, "right")) for label in (b, a)]
+    few = len(gain) < ENOUGH
+    if few and metric == "accuracy" and right[0] is not None and right[1] is not None:
+        found = paired(*right)
+    elif few:
+        return UNCLEAR, f"{gain.mean():+.4f}, no interval with {len(gain)} seed{'s' * (len(gain) > 1)}"
+    else:
+        found = over_seeds(gain)
+    word = UNCLEAR if not found.shown else "higher" if gain.mean() > 0 else "lower"
+    return word, f"{gain.mean():+.4f}, 95% interval {found.low:+.4f} to {found.high:+.4f} over {found.over}"
+
+
+compare.rule = paired.rule
 
 
 def holm(differences: dict[Hashable, Difference]) -> dict[Hashable, Difference]:
@@ -156,12 +201,6 @@ def holm(differences: dict[Hashable, Difference]) -> dict[Hashable, Difference]:
         adjusted[key] = replace(differences[key], p=largest)
     return {key: adjusted[key] for key in differences}
 
-
-paired.rule = (
-    "better and worse: p < 0.05 of McNemar's exact test on the test photos, by Holm's method for the number of pairs; "
-    "[ ] after a difference: Newcombe's 95% interval of paired proportions, for each pair alone; over seeds the hull "
-    "of the intervals and the largest p"
-)
 
 # ---------------------------------------------------------------------------- real or fake
 
@@ -197,7 +236,8 @@ def choose(rows: Rows, labels: Iterable[str] = (), split: str = "validation", me
 
     def height(label: str) -> tuple[float, float]:
         loss = np.nan_to_num(rows[label].get(("validation", "loss"), np.zeros(1)).mean(), nan=np.inf)
-        return round(sign * rows[label][split, metric].mean(), 9), -sign * loss
+        value = np.nan_to_num(sign * rows[label][split, metric].mean(), nan=-np.inf)  # never chosen
+        return round(value, 9), -sign * loss
 
     return max(list(labels) or rows, key=height)
 
@@ -205,9 +245,9 @@ def choose(rows: Rows, labels: Iterable[str] = (), split: str = "validation", me
 def best(
     rows: Rows, labels: Iterable[str] = (), split: str = "validation", metric: str = "accuracy", sign: int = 1
 ) -> list[str]:
-    """What `choose` gives, then the labels that show no difference to it over seeds."""
+    """What `choose` gives, then the labels that show no difference to it."""
     first = choose(rows, labels := list(labels) or list(rows), split, metric, sign)
-    words = {label: compare(rows[first][split, metric], rows[label][split, metric])[0] for label in labels}
+    words = {label: compare(rows, first, label, split, metric)[0] for label in labels}
     return [first, *(label for label in labels if label != first and words[label] in (UNCLEAR, "the same"))]
 
 

@@ -27,7 +27,7 @@ def named(labels: Sequence[str]) -> str:
 
 def difference(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
     """The sentence on row b against row a, over seeds."""
-    word, gap = compare(rows[a][split, metric], rows[b][split, metric])
+    word, gap = compare(rows, a, b, split, metric)
     return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
 
 
@@ -182,31 +182,137 @@ EVEN_WITHIN = 1000  # times
 TOO_LARGE = 100
 
 
-def flow(gradient: np.ndarray) -> tuple[str, str]:
-    """vanishing | exploding | even, and the facts behind it; gradient: (seeds, hidden layers), mean absolute."""
+def flow(gradient: np.ndarray, silent: np.ndarray) -> tuple[str, str]:
+    """dead | vanishing | exploding | even, and the facts behind it.
+
+    gradient: (seeds, hidden layers), mean absolute; silent: (seeds, hidden layers), the share of units that are 0 for
+    every place.
+    """
     first, last = np.median(gradient[:, 0]), np.median(gradient[:, -1])
     facts = f"the mean absolute gradient is {first:.1e} in layer 0 and {last:.1e} in the last hidden layer (median)"
-    if not first > last / EVEN_WITHIN:  # both are 0 where every unit of a layer is dead
+    dead = (silent == 1).sum(axis=1)
+    if np.mean(dead > 0) > 0.5:
+        return "dead", f"{several(dead)} dead layers by seed, {facts}"
+    if not first > last / EVEN_WITHIN:
         return "vanishing", facts
     return "exploding" if first > EVEN_WITHIN * last or first > TOO_LARGE else "even", facts
 
 
 flow.rule = (
-    "after the last epoch, mean absolute gradient of the weights, median over seeds: vanishing where layer 0 gets less "
-    f"than 1/{EVEN_WITHIN} of the last hidden layer's, or nothing; exploding where it gets more than {EVEN_WITHIN} "
-    f"times that, or more than {TOO_LARGE}; even otherwise"
+    "after the last epoch: dead where most seeds have a dead layer, one whose units are all 0 for every place, through "
+    "which no gradient comes back; else by the mean absolute gradient of the weights, median over seeds: vanishing "
+    f"where layer 0 gets less than 1/{EVEN_WITHIN} of the last hidden layer's; exploding where it gets more than "
+    f"{EVEN_WITHIN} times that, or more than {TOO_LARGE}; even otherwise"
 )
+
+
+def several(counts: np.ndarray) -> str:
+    """`5, 5, 5, 3 and 5`, or the number where all are the same."""
+    words = [f"{int(count)}" for count in counts]
+    return words[0] if len(set(words)) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def death(label: str, gradient: np.ndarray, silent: np.ndarray, rows: Rows) -> list[str]:
+    """The sentences on a deep net; gradient: (seeds, epochs, layers), silent: (seeds, epochs + 1, layers)."""
+    row = cite(rows, label)
+    start, last = (several((silent[:, epoch] == 1).sum(axis=1)) for epoch in (0, -1))
+    word, facts = flow(gradient[:, -1], silent[:, -1])
+    zero = (gradient[:, -1] == 0).mean(axis=1)
+    return [
+        f"Before training it has {start} dead layers by seed, after the last epoch {last} {row}.",
+        f"After the last epoch the gradient is {word}: {facts} {row}.",
+        f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0, "
+        f"all that lie before a dead one {row}.",
+    ]
+
+
+def cause(label: str, gradient: np.ndarray, silent: np.ndarray, rows: Rows) -> str:
+    """The sentence on a net that differs in one thing; gradient and silent after the last epoch, as in flow."""
+    word, facts = flow(gradient, silent)
+    start = several(rows[label]["train", "dead_layers_at_start"])
+    factor = np.nanmedian(rows[label]["train", "factor_per_layer_at_start"])
+    shrinks = f"changes by a factor of {factor:.2f} a layer"
+    alive = f"{start} dead layers before training, the spread {shrinks} (median)"
+    return f"{label}: {alive}: {word}, {facts} {cite(rows, label)}."
+
+
+def cause_of_death(label: str, others: Sequence[str], rows: Rows) -> str:
+    """The headline: dead layers of the plain net, and the decay of the one that has none."""
+    dead = rows[label]["train", "dead_layers"]
+    said = f"{several(np.unique(dead))} dead layers a seed".replace(" and ", " or ") if dead.any() else "no dead layer"
+    alive = [other for other in others if not rows[other]["train", "dead_layers_at_start"].any()]
+    if not alive:
+        return said
+    factor = np.nanmedian(rows[alive[0]]["train", "factor_per_layer_at_start"])
+    return f"{said}; without them ({alive[0]}) the spread still changes by a factor of {factor:.2f} a layer"
+
+
+def proposed(remedies: Sequence[str], flows: dict[str, tuple[str, str]], rows: Rows) -> str:
+    """Which remedies keep the layers alive and the gradient even, from what `flow` says of them."""
+    alive = [label for label in remedies if flows[label][0] != "dead"]
+    even = [label for label in alive if flows[label][0] == "even"]
+    if not alive:
+        return f"No remedy leaves a net without dead layers in most seeds {cite(rows, *remedies)}."
+    said = f"Against dead layers help {', '.join(alive)} {cite(rows, *alive)}"
+    if not even:
+        return f"{said}; none of them keeps the gradient even."
+    return f"{said}; of these an even gradient, the proposed solutions, have {', '.join(even)} {cite(rows, *even)}."
+
+
+# ---------------------------------------------------------------------------- closing the gap
+
+
+def step(rows: Rows, a: str, b: str) -> str:
+    """The sentence on one step of a ladder: gain in test accuracy, and what it costs."""
+    seconds = [rows[label]["train", "seconds"].mean() for label in (a, b)]
+    return f"{difference(rows, a, b)[:-1]}, at {seconds[1] / seconds[0]:.1f} times the training time."
+
+
+def widths_apart(rows: Rows, kinds: Sequence[str], narrow: str, wide: str) -> str:
+    """The sentence on how inputs and width interact: what width gains for each kind of input."""
+    gains = {
+        kind: (rows[f"{kind} {wide}"]["test", "accuracy"] - rows[f"{kind} {narrow}"]["test", "accuracy"]).mean()
+        for kind in kinds
+    }
+    said = ", ".join(f"{gain:+.4f} from {kind}" for kind, gain in gains.items())
+    return (
+        f"Width, {narrow} to {wide}, gains {said} {cite(rows, *(f'{k} {w}' for k in kinds for w in (narrow, wide)))}."
+    )
+
+
+def beats(rows: Rows, label: str) -> str:
+    """The headline on the chosen network against the nearest neighbour."""
+    accuracy, mark = (rows[name]["test", "accuracy"].mean() for name in (label, "nearest neighbour"))
+    words = {"higher": "beats", "lower": "stays below"}
+    word = words.get(compare(rows, "nearest neighbour", label)[0], "shows no difference to")
+    return f"{label} {word} the nearest neighbour: test accuracy {accuracy:.4f} against {mark:.4f}"
+
+
+def near_borders(distance: np.ndarray, right: np.ndarray, label: str) -> str:
+    """Where the errors lie: how near to another country half of them are, and how many of all places.
+
+    distance: (n,), km, to the nearest place of another country; right: (seeds, n) bool.
+    """
+    if right.all():
+        return f"{label} makes no error"
+    limit = np.median(np.broadcast_to(distance, right.shape)[~right])
+    said = (
+        f"Half of the errors of {label} lie within {limit:,.{1 if limit < 10 else 0}f} km of a place of another country"
+    )
+    return f"{said}, where {np.mean(distance <= limit):.1%} of the places are"
+
 
 # ---------------------------------------------------------------------------- over examples
 
 
 def against(others: dict[str, Difference]) -> str:
-    """Say which of the others, {name: difference to it}, is worse or better or can't be told apart."""
+    """Say which of the others, {name: difference to it}, is worse or better or can't be told apart, and over what."""
     groups: dict[str, list[str]] = {"better than": [], "worse than": [], "no difference shown to": []}
     for other, difference in others.items():
         sign = "better than" if difference.gain.mean() > 0 else "worse than"
         groups[sign if difference.shown else "no difference shown to"].append(f"{other} ({difference})")
-    return "; ".join(f"{words} {', '.join(found)}" for words, found in groups.items() if found)
+    found = "; ".join(f"{words} {', '.join(found)}" for words, found in groups.items() if found)
+    return f"{found}; over {' or '.join(dict.fromkeys(gap.over for gap in others.values()))}"
 
 
 against.rule = statistics.paired.rule

@@ -1,4 +1,4 @@
-"""What several test files share: silence, Python in a process of its own, photos, one --quick run of each script."""
+"""What several test files share: silence, Python in a process of its own, a copy of the code, photos, edits."""
 
 import inspect
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -34,12 +35,28 @@ def python():
     environment.pop("DISPLAY", None)
 
     def call(*arguments, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(
-            command, **{"capture_output": True, "text": True, "env": environment, "timeout": 280, **options}
-        )
+        options = {"capture_output": True, "text": True, "env": environment, "timeout": 280} | options
+        return subprocess.run([sys.executable, *map(str, arguments)], **options)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory):
+    """copied({BEFORE: AFTER}): a folder with a copy of the code in which NN_tutorial.py is edited."""
+
+    def copy(edits: dict[str, str]) -> Path:
+        folder = tmp_path_factory.mktemp("copy")
+        (folder / "lab").mkdir()
+        for path in (*ROOT.glob("*.py"), *ROOT.glob("lab/*.py"), ROOT / "study.mplstyle"):
+            shutil.copy(path, folder / path.relative_to(ROOT))
+        script = folder / "NN_tutorial.py"
+        for before, after in edits.items():
+            assert script.read_text().count(before) == 1
+            script.write_text(script.read_text().replace(before, after))
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -57,28 +74,11 @@ def photo_folder(tmp_path_factory) -> Path:
     return root
 
 
-# One run of everything on a tiny budget by each script, from another folder: (OUT, its process). Tests only read there.
-
-
-@pytest.fixture(scope="session")
-def quick_NN_tutorial(python, tmp_path_factory):
-    out = tmp_path_factory.mktemp("places")
-    return out, python(ROOT / "NN_tutorial.py", "--quick", "--jobs", 2, "--out", out, cwd=out)
-
-
-@pytest.fixture(scope="session")
-def quick_cnn(python, photo_folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("networks")
-    given = "--data", photo_folder, "--out", out, "--backbone", "efficientnet-lite0"
-    return out, python(ROOT / "cnn.py", "--quick", "--jobs", 2, *given, cwd=out)
-
-
-@pytest.fixture(scope="session")
-def quick_xg(python, photo_folder, quick_cnn, tmp_path_factory):
-    """After cnn.py, which has done its runs."""
-    out = tmp_path_factory.mktemp("trees")
-    shutil.copytree(quick_cnn[0] / "runs", out / "runs")
-    return out, python(ROOT / "xg.py", "--quick", "--jobs", 2, "--data", photo_folder, "--out", out, cwd=out)
+@pytest.fixture(autouse=True)
+def closed():
+    """No test leaves a figure open."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

