@@ -414,7 +414,8 @@ def error_axis(ax: plt.Axes, which: str, low: float, high: float) -> None:
 def distances(ax: plt.Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> None:
     """How far all places (n,), and those that are wrong, lie from another country: cumulative shares; right: (S, n)."""
     parts = {f"wrong: {name}": np.broadcast_to(distance, each.shape)[~each] for name, each in right.items()}
-    looks = ({"color": "#D55E00"}, {"color": "#0072B2", "linestyle": "--"}, {"color": "black", "linestyle": ":"})
+    wrong, other = LOOK["validation"]["color"], LOOK["train"]["color"]
+    looks = {"color": wrong}, {"color": other, "linestyle": "--"}, {"color": "black", "linestyle": ":"}
     for (name, values), look in zip((parts | {"all test places": distance}).items(), looks, strict=True):
         ax.plot(np.sort(values), np.arange(1, len(values) + 1) / max(1, len(values)), label=name, **look)
     ax.set(xscale="log", ylim=(0, 1), xlabel="distance to the nearest train place of another country (km)")
