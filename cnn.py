@@ -46,11 +46,11 @@ import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Result, Rows, Run, experiment, train_epoch
 from lab import backbones, charts, comparison, processes, statistics, verdicts
 from lab.commands import whole
-from lab.comparison import compare_baselines, find_samples, right
+from lab.comparison import compare_baselines, find_samples
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
 from lab.runs import one_thread
-from lab.statistics import choose, detection_scores, wilson
+from lab.statistics import accuracy_on_test, choose, detection_scores, right_answers
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
 DEMO_SIZE = 112  # of the demo photos' 92 x 112; four times as fast as 224
@@ -285,11 +285,6 @@ class Study:
         others = "sklearn-probe: one run to convergence. XGBoost: one run on the centre 64 x 64 of 224 x 224 pixels"
         return f"{self.note}.\n{others}"
 
-    def accuracy(self, cells: Cells) -> tuple[float, float, float]:
-        """Mean test accuracy over seeds and its Wilson interval."""
-        mean = float(cells["test", "accuracy"].mean())
-        return mean, *wilson(mean, self.count["test"])
-
     def scores(self, results: Results) -> Rows:
         return {label: detection_scores(result, self.photos.y) for label, result in results.items()}
 
@@ -359,14 +354,14 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
 
     control: the same on shuffled labels.
     """
-    rows, y = study.scores(results), study.photos.y["test"]
+    rows, y = study.scores(results), study.photos.y
     best = choose(rows)
     rates = {label: result.config.learning_rate for label, result in results.items()}
     names = {label: verdicts.rate_name(rate) for label, rate in rates.items()}
-    mean, low, high = study.accuracy(rows[best])
+    mean, low, high = accuracy_on_test(rows[best], study.count["test"])
     headline = f"{name}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {names[best]}"
     sentences = [verdicts.rates(name, rows, rates, study.count["validation"])]
-    sentences += verdicts.chosen_rate(name, {label: right(r, y) for label, r in results.items()}, rows, names)
+    sentences += verdicts.chosen_rate(name, {label: right_answers(r, y) for label, r in results.items()}, rows, names)
 
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     foot = f"{study.note}. [ ] 95% Wilson.{spread}"
@@ -394,8 +389,8 @@ def sklearn_probe(results: Results, study: Study) -> Report:
     """
     (label, result), (other, plane) = results.items()
     y, rows = study.photos.y, study.scores({label: result})
-    mean, low, high = study.accuracy(rows[label])
-    both, of_two = right(result, y["test"]), right(plane, y["test"])
+    mean, low, high = accuracy_on_test(rows[label], study.count["test"])
+    both, of_two = right_answers(result, y), right_answers(plane, y)
     shares = plane["shares"][0]
     headline = (
         f"sklearn-probe, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]; logistic regression on "
@@ -477,7 +472,7 @@ def all_baselines(results: Results, study: Study) -> Report:
 
 
 def comparison_cells(cells: Cells, gain: np.ndarray | None, study: Study) -> Cells:
-    _, low, high = study.accuracy(cells)
+    _, low, high = accuracy_on_test(cells, study.count["test"])
     kept = [*((split, "accuracy") for split in SPLITS), ("test", "roc_auc")]
     interval = {("test", "accuracy_low"): np.array([low]), ("test", "accuracy_high"): np.array([high])}
     bias = {} if gain is None else {("test", "gain_if_chosen_on_test"): gain}
@@ -511,7 +506,7 @@ def samples(results: Results, study: Study) -> Report:
             ("test", "is_fake"): np.array([y[number]]),
             **{("test", f"{name}_probability_of_fake"): np.array([p[number]]) for name, p in fake.items()},
         }
-    a, b = (right(found.result(name), y)[:1] for name in (best, worst))
+    a, b = (right_answers(found.result(name), study.photos.y)[:1] for name in (best, worst))
     difference = verdicts.against({worst: statistics.paired(a, b)})
     sentences = [
         f"{(a & ~b).sum()} test photos are right with {best} ({found.chosen[best]}) alone, {(b & ~a).sum()} with "

@@ -37,7 +37,7 @@ from lab import charts, verdicts
 from lab.commands import gibibytes
 from lab.pages import matrices
 from lab.photos import View
-from lab.statistics import choose, detection_scores, wilson
+from lab.statistics import choose, detection_scores, right_answers, wilson
 
 VIEW = View(side=224, crop=64)
 DEFAULT_RATE = 0.3  # XGBoost's
@@ -121,7 +121,7 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     y, count = photos.y, {split: len(y) for split, y in photos.y.items()}
     rows = {label: detection_scores(result, y) for label, result in results.items()}
     names = {label: verdicts.rate_name(r.config.learning_rate, "default") for label, r in results.items()}
-    rightly = {label: (result["logits_test"] > 0) == y["test"] for label, result in results.items()}
+    rightly = {label: right_answers(result, y) for label, result in results.items()}
     best, default = choose(rows), next(iter(rows))
     accuracy = {split: rows[best][split, "accuracy"][0] for split in SPLITS}
     low, high = wilson(accuracy["test"], count["test"])

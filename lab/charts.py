@@ -7,7 +7,7 @@ called when the scale of the axes is settled.
 import io
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ def plain_log_ticks(ax: plt.Axes) -> None:
     ax.yaxis.set_minor_formatter(plt.NullFormatter())
 
 
-def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
-    """Accuracy on a log scale of the error 1 - accuracy, 0.9 to 0.99 takes as much room as 0 to 0.9."""
+def error_scale(floor: float) -> tuple[Callable, Callable]:
+    """From accuracy to height on a log scale of the error, which ends at `floor`, and back."""
 
     def forward(accuracy):
         return -np.log10(np.clip(1 - np.asarray(accuracy, float), floor, 1.0))
@@ -92,9 +92,14 @@ def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
     def back(height):
         return 1 - 10.0 ** -np.asarray(height, float)
 
+    return forward, back
+
+
+def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
+    """Accuracy on a log scale of the error 1 - accuracy, 0.9 to 0.99 takes as much room as 0 to 0.9."""
     highest = min(ax.dataLim.y1, 1.0)
     ticks = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
-    ax.set_yscale("function", functions=(forward, back))
+    ax.set_yscale("function", functions=error_scale(floor))
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_ylim(0, 1 - max(floor, 0.7 * (1 - highest)))
 
@@ -345,25 +350,21 @@ def gradient_panels(title: str, foot: str, panels: dict[str, tuple[np.ndarray, S
 def through_layers(ax: plt.Axes, lines: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> None:
     """Positive values (seeds, layers) against the layer, log scale: median over the seeds that still have some.
 
-    With them, where a layer is dead, (seeds, layers) bool: a cross where a seed has its first one.
+    With them, where a layer is dead, (seeds, layers) bool: a cross at the bottom where a seed has its first one.
     """
-    ends, dashes = [], ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
-    for (label, (values, dead)), colour, dash in zip(lines.items(), LINES, dashes, strict=False):
+    colours = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito's
+    dashes = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
+    for (label, (values, dead)), colour, dash in zip(lines.items(), colours, dashes, strict=False):
         values = np.where(values > 1e-300, values, np.nan).astype(float)
         with warnings.catch_warnings(action="ignore"):  # of layers where nobody has any
             middle = np.nanmedian(values, axis=0)
         ax.plot(middle, color=colour, linestyle=dash, linewidth=1.8, label=label)
-        for row, seed in zip(dead if dead is not None else (), values, strict=False):
-            if row.any():
-                first = int(row.argmax())
-                ax.plot(first, seed[max(0, first - 1)], "x", color=colour, markersize=8, markeredgewidth=2)
-        alive = np.flatnonzero(np.isfinite(middle))
-        ends.append((middle[alive[-1]] if len(alive) else np.nan, label, colour))
+        first = [row.argmax() for row in dead if row.any()] if dead is not None else []
+        look = {"linestyle": "", "color": colour, "markersize": 8, "markeredgewidth": 2}
+        at_the_bottom = ax.get_xaxis_transform()  # not on the line: a seed may pass on nothing there already
+        ax.plot(first, [0.03] * len(first), "x", transform=at_the_bottom, **look)
     ax.set(yscale="log", xlabel="hidden layer (0 is at the input)", xlim=(0, values.shape[1]))
-    end_labels(ax, ends)
 
-
-LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito's
 
 # ---------------------------------------------------------------------------- ladders
 
@@ -402,11 +403,10 @@ def grid_lines(ax: plt.Axes, lines: dict[str, list[np.ndarray]], ticks: Sequence
 
 def error_axis(ax: plt.Axes, which: str, low: float, high: float) -> None:
     """Accuracies on a log scale of the error, from a little below `low` to a little above `high`."""
-    scale = {"functions": (lambda a: -np.log10(np.clip(1 - np.asarray(a, float), 1e-4, 1)), lambda h: 1 - 10.0**-h)}
     ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998]
     low, high = 1 - min(1.0, 1.3 * (1 - low)), 1 - 0.75 * (1 - min(high, 0.9995))
     ticks = [tick for tick in ticks if low <= tick <= high]
-    getattr(ax, f"set_{which}scale")("function", **scale)
+    getattr(ax, f"set_{which}scale")("function", functions=error_scale(1e-4))
     getattr(ax, f"set_{which}ticks")(ticks, [f"{tick:g}" for tick in ticks])
     getattr(ax, f"set_{which}lim")(low, high)
 

@@ -11,14 +11,9 @@ from sklearn import metrics
 from lab import charts, statistics, verdicts
 from lab.photos import CLASSES, Photos, View
 from lab.results import Result, Rows
-from lab.statistics import Difference, choose, detection_scores, probability, wilson
+from lab.statistics import Difference, accuracy_on_test, choose, detection_scores, probability, right_answers
 
 Results = dict[str, Result]  # by label
-
-
-def right(result: Result, y: np.ndarray) -> np.ndarray:
-    """Which test photos each seed gets right, (seeds, n) bool."""
-    return (result["logits_test"] > 0) == y
 
 
 @dataclass(frozen=True)
@@ -48,11 +43,6 @@ class Comparison:
         """Probabilities of fake for the test photos."""
         return probability(self.result(name)["logits_test"][seed])
 
-    def accuracy(self, name: str) -> tuple[float, float, float]:
-        """Mean test accuracy over seeds and its Wilson interval over the photos."""
-        mean = float(self.scores[name]["test", "accuracy"].mean())
-        return mean, *wilson(mean, len(self.y))
-
 
 def compare_baselines(results: Results, y: dict[str, np.ndarray], looks: dict[str, dict]) -> Comparison:
     """All baselines, by mean test accuracy; among equals by ROC-AUC, then in the order of `looks`.
@@ -68,7 +58,7 @@ def compare_baselines(results: Results, y: dict[str, np.ndarray], looks: dict[st
         for name, cells in scores.items()
     }
     ranked = sorted(scores, key=height.get, reverse=True)
-    rightly = {name: right(by_name[name][label], y["test"]) for name, label in chosen.items()}
+    rightly = {name: right_answers(by_name[name][label], y) for name, label in chosen.items()}
     pairs = {(a, b): statistics.paired(rightly[a], rightly[b]) for a, b in itertools.combinations(ranked, 2)}
     in_order = {name: scores[name] for name in ranked}
     return Comparison(looks, y["test"], by_name, rows, chosen, in_order, statistics.holm(pairs))
@@ -85,7 +75,8 @@ def draw_baselines(found: Comparison, headline: str, note: str):
         seeds = len(cells["test", "accuracy"])
         area = f"ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {seeds} seed{'s' * (seeds > 1)}"
         details[name] = f"{verdicts.rate_name(rate, without)}, {area}"
-    charts.bars(ax, {name: found.accuracy(name) for name in found.scores}, details, found.looks)
+    accuracies = {name: accuracy_on_test(cells, len(found.y)) for name, cells in found.scores.items()}
+    charts.bars(ax, accuracies, details, found.looks)
     return fig
 
 

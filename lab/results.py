@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-Cells = dict[tuple[str, str], np.ndarray]  # {(split, metric): one value per seed}
+Cells = dict[tuple[str, str], np.ndarray]  # a row of a table: {(split, metric): one value per seed, or (seeds, n)}
 Rows = dict[str, Cells]  # by label
 CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
 

@@ -55,6 +55,12 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def accuracy_on_test(cells: Cells, n: int) -> tuple[float, float, float]:
+    """Mean test accuracy over seeds and its Wilson interval over n examples."""
+    mean = float(cells["test", "accuracy"].mean())
+    return mean, *wilson(mean, n)
+
+
 def show(values: np.ndarray, examples: int = 0, digits: int = 4) -> str:
     """`mean ± half of the 95% interval` over seeds; of one or two accuracies on `examples`, over those.
 
@@ -137,9 +143,9 @@ def newcombe(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 def over_seeds(gain: np.ndarray) -> Difference:
-    """The difference of numbers, (seeds,) pair by pair: Student's t, nothing shown with fewer than ENOUGH seeds."""
+    """The difference of numbers, (seeds,) pair by pair: Student's t, nothing shown where training diverged."""
     mean, half = interval(gain)
-    if len(gain) < ENOUGH or not np.isfinite(mean):
+    if not np.isfinite(mean):
         return Difference(gain, np.nan, np.nan, 1.0)
     error = stats.sem(gain)
     p = 2 * stats.t.sf(abs(mean) / error, len(gain) - 1) if error else float(mean == 0)
@@ -205,6 +211,11 @@ def holm(differences: dict[Hashable, Difference]) -> dict[Hashable, Difference]:
 # ---------------------------------------------------------------------------- real or fake
 
 
+def right_answers(result: Result, y: dict[str, np.ndarray], split: str = "test") -> np.ndarray:
+    """Which photos of a split each seed gets right, (seeds, n) bool."""
+    return (result[f"logits_{split}"] > 0) == y[split]
+
+
 def detection_scores(result: Result, y: dict[str, np.ndarray]) -> Cells:
     """The cells of a run that has logits_SPLIT (seeds, n), positive for fake: accuracy, loss (nats), ROC-AUC, seconds.
 
@@ -213,7 +224,7 @@ def detection_scores(result: Result, y: dict[str, np.ndarray]) -> Cells:
     cells = {}
     for split in SPLITS:
         logits = result[f"logits_{split}"].astype(float)
-        cells[split, "accuracy"] = ((logits > 0) == y[split]).mean(axis=1)
+        cells[split, "accuracy"] = right_answers(result, y, split).mean(axis=1)
         with np.errstate(invalid="ignore"):  # of runs that diverged
             cells[split, "loss"] = np.mean(np.logaddexp(0, logits) - y[split] * logits, axis=1)
         finite = [np.isfinite(row).all() for row in logits]

@@ -26,7 +26,7 @@ def named(labels: Sequence[str]) -> str:
 
 
 def difference(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
-    """The sentence on row b against row a, over seeds."""
+    """The sentence on row b against row a, by the rule of `compare`."""
     word, gap = compare(rows, a, b, split, metric)
     return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
 

@@ -19,7 +19,7 @@ import helpers
 import NN_tutorial
 import xg
 from cnn import Config
-from lab import backbones, comparison, verdicts
+from lab import backbones, verdicts
 from lab.photos import View
 from lab.results import SPLITS, Result, join
 from lab.statistics import detection_scores
@@ -160,21 +160,6 @@ def test_xgboost_reports_the_loss_of_its_logits(photos, silent):
         assert arrays[f"loss_{split}"].shape == (5,)
         assert cells[split, "loss"][0] == pytest.approx(arrays[f"loss_{split}"][-1], abs=1e-4)
     assert arrays["loss_train"][-1] < arrays["loss_train"][0]
-
-
-@pytest.mark.parametrize(("photos", "picked"), [  # photos as person and class, best first
-    ("aR aR bR cR dR eF fF gF hF", "aR eF bR fF cR"),
-    ("aR bR cR dR eR fR aF", "aR aF bR cR dR"),  # rather one person twice than one class alone
-    ("aR bR cR dR eR fR", "aR bR cR dR eR"),
-    ("aF aR aR aF aF aR", "aF aR aF aR aF"),
-    ("aF bR", "aF bR"),
-    ("", ""),
-])  # fmt: skip
-def test_sample_photos_are_of_both_classes_and_of_different_people(photos, picked):
-    names = photos.split()
-    fake = np.array([name[1] == "F" for name in names])
-    numbers = comparison.pick(np.arange(len(names)), fake, [name[0] for name in names])
-    assert " ".join(names[number] for number in numbers) == picked
 
 
 @pytest.mark.parametrize("best", [*cnn.LOOKS, None])
