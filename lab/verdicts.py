@@ -315,7 +315,7 @@ def against(others: dict[str, Difference]) -> str:
     return f"{found}; over {' or '.join(dict.fromkeys(gap.over for gap in others.values()))}"
 
 
-against.rule = statistics.paired.rule
+against.rule = f"{statistics.paired.rule}; p by Holm's method for the number of pairs"
 
 
 def standing(means: dict[str, float], pairs: dict[tuple[str, str], Difference]) -> str:
