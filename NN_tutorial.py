@@ -31,7 +31,7 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 import helpers
-from helpers import SPLITS, Cells, InputError, Places, Report, Result, Rows, Run, end_labels, experiment
+from helpers import SPLITS, Cells, InputError, Places, Report, Reports, Result, Rows, Run, end_labels, experiment
 from lab import charts, stack, verdicts
 from lab.maps import Atlas, Predict, nearest, to_another_country
 from lab.recording import BLOCK, passed_on, record, restore
@@ -976,12 +976,15 @@ def main(argv: list[str] | None = None) -> None:
     if reasons := {objection(config, places) for config in needed if not arguments.redraw} - {""}:
         helpers.warn(f"{' and '.join(sorted(reasons))} is trained one network at a time, slower")
     planned = plan(needed, seeds, len(places.y["train"]), arguments.device)
-    results = helpers.finish(planned, (places,), {"data": places.fingerprint()}, arguments, "NN_tutorial")
     always = {name: Reference(name) for name in REFERENCES}
-    references = {name: results[config] for name, config in always.items() if config in results}
-    rows = {name: reference_cells(result) for name, result in references.items()}
-    study = Study(places, seeds, arguments.quick, rows)
-    helpers.report(chosen, results, study, arguments, "NN_tutorial", always)
+
+    def make_study(results: dict[object, Result]) -> Study:
+        rows = {name: reference_cells(results[config]) for name, config in always.items()}
+        return Study(places, seeds, arguments.quick, rows)
+
+    reports = Reports(chosen, make_study, arguments, "NN_tutorial", always)
+    helpers.finish(planned, (places,), {"data": places.fingerprint()}, arguments, "NN_tutorial", reports)
+    helpers.report(reports)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import helpers
 import xg
-from helpers import SPLITS, Cells, InputError, Photos, Report, Result, Rows, Run, experiment, train_epoch
+from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, Rows, Run, experiment, train_epoch
 from lab import backbones, charts, comparison, processes, statistics, verdicts
 from lab.commands import whole
 from lab.comparison import compare_baselines, find_samples
@@ -553,8 +553,10 @@ def plan(configs: dict[str, Config], seeds: int, functions: dict[str, Callable])
     return planned
 
 
-def run_all(chosen: list, photos: Photos, weights: np.ndarray, seeds: int, arguments) -> dict[Any, Result]:
-    """{configuration: Result} of all that the chosen experiments need and that can be done."""
+def run_all(
+    chosen: list, photos: Photos, weights: np.ndarray, seeds: int, arguments: argparse.Namespace, reports: Reports
+) -> None:
+    """Give `reports` all that the chosen experiments need and that can be done; what takes least time comes first."""
     configs = {label: config for one in chosen for label, config in one.configs.items()}
     context = {
         "photos": photos.fingerprint,
@@ -566,23 +568,25 @@ def run_all(chosen: list, photos: Photos, weights: np.ndarray, seeds: int, argum
     if how:
         context["processes"] = processes.count()
     data = photos, weights, arguments.device
+    told = {"arguments": arguments, "script": "cnn", "reports": reports}
     on_all = {name: processes.on_all(function) for name, function in NETWORKS.items()}
-    networks, probes = plan(configs, seeds, on_all), plan(configs, seeds, PROBES)
+    probes = plan(configs, seeds, PROBES)
     frozen = [replace(config, baseline="features", learning_rate=None) for config in probes][:1]
-    networks |= plan({f"features {backbones.NAMES[config.backbone]}": config for config in frozen}, 1, on_all)
-    results = helpers.finish(networks, data, context, arguments, "cnn", **how)
     for config in frozen:
-        if config in results:  # the probes take far less than a second each: one process saves the start of others
-            features = {split: results[config][split][0] for split in SPLITS}
+        planned = plan({f"features {backbones.NAMES[config.backbone]}": config}, 1, on_all)
+        if found := helpers.finish(planned, data, context, **told, **how):
+            # The probes take far less than a second each: one process saves the start of others.
+            features = {split: found[config][split][0] for split in SPLITS}
             given, known = (features, photos.y), context | {"features": fingerprint(features)}
-            results |= helpers.finish(probes, given, known, arguments, "cnn", jobs=1, cluster=None)
+            helpers.finish(probes, given, known, **told, jobs=1, cluster=None)
+    if networks := plan(configs, seeds, on_all):
+        helpers.finish(networks, data, context, **told, **how)
     if trees := {label: config for label, config in configs.items() if config.baseline == "XGBoost"}:
-        results |= xg.finish(trees, photos, arguments)
+        xg.finish(trees, photos, arguments, reports)
     for one in chosen:
         if one.name == "samples":
-            finish = functools.partial(helpers.finish, data=data, context=context, arguments=arguments, script="cnn")
-            results |= look(one.configs, results, photos, functools.partial(finish, jobs=1, cluster=None))
-    return results
+            finish = functools.partial(helpers.finish, data=data, context=context, **told, jobs=1, cluster=None)
+            reports.add(look(one.configs, reports.results, photos, finish))
 
 
 def look(every: dict[str, Any], results: dict[Any, Result], photos: Photos, finish: Callable) -> dict[Any, Result]:
@@ -642,10 +646,11 @@ def main(argv: list[str] | None = None) -> None:
         return label.removesuffix(" none"), replace(config, backbone=backbone, size=size, precision=precision)
 
     chosen = [one.adapted(adapt) for one in arguments.experiments]
-    results = run_all(chosen, photos, weights, seeds, arguments)
-    processes.stop()
     study = Study(photos, view, backbones.NAMES[backbone], seeds)
-    helpers.report(chosen, results, study, arguments, "cnn")
+    reports = Reports(chosen, lambda results: study, arguments, "cnn")
+    run_all(chosen, photos, weights, seeds, arguments, reports)
+    processes.stop()
+    helpers.report(reports)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The laboratory behind it, which no lesson needs to be understood, is in lab/.
 """
 
 import argparse
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from lab.commands import run_script
 from lab.errors import InputError, warn
 from lab.photos import Photos, demo_faces, load_photos
 from lab.places import Places, load_places
+from lab.reporting import Reports
 from lab.results import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
 from lab.runs import Run
 
@@ -27,6 +29,7 @@ __all__ = [
     "Photos",
     "Places",
     "Report",
+    "Reports",
     "Result",
     "Rows",
     "Run",
@@ -80,46 +83,36 @@ def start(
 
 
 def finish(
-    planned: dict[Any, list[Run]], data: tuple, context: dict, arguments: argparse.Namespace, script: str, **how
+    planned: dict[Any, list[Run]],
+    data: tuple,
+    context: dict,
+    arguments: argparse.Namespace,
+    script: str,
+    reports: Reports,
+    **how,
 ) -> dict[Any, Result]:
     """{configuration: Result} of those whose runs could be done or are kept; planned: the runs of each, group by group.
 
-    `context` is what stands for the data in the keys of the runs; `how` overrides the command line's jobs and others.
+    `context` is what stands for the data in the keys of the runs; `reports` gets every result as soon as it is there;
+    `how` overrides the command line's jobs and others.
     """
     how = {name: getattr(arguments, name) for name in ("jobs", "fresh", "redraw", "cluster")} | how
+    config_of = {run.name: config for config, group in planned.items() for run in group}
+    finished, results = {}, {}
+
+    def done(name: str, arrays: dict) -> None:
+        finished[name], config = arrays, config_of[name]
+        if all(run.name in finished for run in planned[config]):
+            results[config] = join(config, [(run.seeds, finished[run.name]) for run in planned[config]])
+            reports.add({config: results[config]})
+
+    every = [run for group in planned.values() for run in group]
+    watching = functools.partial(reports.display.watching, config_of)
     folder = arguments.out / "runs" / script
-    finished = runs.finish_runs([run for group in planned.values() for run in group], data, context, folder, **how)
-    return {
-        config: join(config, [(run.seeds, finished[run.name]) for run in group])
-        for config, group in planned.items()
-        if all(run.name in finished for run in group)
-    }
+    runs.finish_runs(every, data, context, folder, **how, done=done, watching=watching)
+    return results
 
 
-def report(
-    experiments: Sequence[Experiment],
-    results: dict[Any, Result],
-    study: Any,
-    arguments: argparse.Namespace,
-    script: str,
-    always: dict[str, Any] | None = None,
-) -> None:
-    """Report on the experiments, draw them and write table and gallery. Raises RunsFailed if some lack a run.
-
-    always: {label: configuration} that every one needs.
-    """
-    reports, lacking, texts = {}, {}, {}
-    with gallery.writing(arguments.out):
-        for one in experiments:
-            lacks = [label for label, config in (one.configs | (always or {})).items() if config not in results]
-            if lacks:
-                lacking |= {} if arguments.redraw else {one.section: lacks}
-                continue
-            given = {label: results[config] for label, config in one.configs.items()}
-            found = reports[one.section] = one.report(given, study)
-            made_in = gallery.made_in(given.values())
-            texts[one.section] = gallery.describe(one, found, script, made_in, arguments.quick)
-            for name, fig in found.figures.items():
-                charts.save(fig, arguments.out / f"{name}.png")
-            print(gallery.brief(one, found), flush=True)
-        gallery.save_reports(arguments.out, script, experiments, reports, lacking, texts)
+def report(reports: Reports) -> None:
+    """Say where all reports are. Raises RunsFailed if some experiments lack a run."""
+    reports.close()

@@ -32,7 +32,7 @@ import numpy as np
 import xgboost
 
 import helpers
-from helpers import SPLITS, Photos, Report, Result, Run, experiment
+from helpers import SPLITS, Photos, Report, Reports, Result, Run, experiment
 from lab import charts, verdicts
 from lab.commands import gibibytes
 from lab.pages import matrices
@@ -171,11 +171,13 @@ def quick(label: str, config: Config) -> tuple[str, Config] | None:
     return (label, replace(config, rounds=5)) if config.learning_rate in (None, *QUICK_RATES) else None
 
 
-def finish(configs: dict[str, Config], photos: Photos, arguments: argparse.Namespace) -> dict[Config, Result]:
+def finish(
+    configs: dict[str, Config], photos: Photos, arguments: argparse.Namespace, reports: Reports
+) -> dict[Config, Result]:
     """{configuration: Result}, kept in OUT/runs/xg, where cnn.py finds them too."""
     planned = {config: [Run(label.replace(" ", "-"), train, config)] for label, config in configs.items()}
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
-    return helpers.finish(planned, (photos,), context, arguments, "xg")
+    return helpers.finish(planned, (photos,), context, arguments, "xg", reports)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -184,7 +186,9 @@ def main(argv: list[str] | None = None) -> None:
     photos = helpers.load_photos(folder, [VIEW], arguments.memory, most)
     (chosen,) = arguments.experiments
     chosen = chosen.adapted(quick) if arguments.quick else chosen
-    helpers.report([chosen], finish(chosen.configs, photos, arguments), photos, arguments, "xg")
+    reports = Reports([chosen], lambda results: photos, arguments, "xg")
+    finish(chosen.configs, photos, arguments, reports)
+    helpers.report(reports)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,6 @@ def save_reports(
         if section in texts:  # else left out by --redraw
             sections[section] = f"{section} {experiment.name}\n\n{texts[section]}"
     files.write_whole(out / PAGE, _gallery(sections).encode())
-    print(f"\nGallery: {out / PAGE}; all numbers: {script}.csv beside it.")
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lab.progress import Reached
 from lab.stack import Stack
 
 BLOCK = 1024  # examples evaluated together, so that activations stay in the processor's cache
@@ -58,12 +59,14 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
                     gradient += networks.gradient.abs()
             clock += time.perf_counter() - started
             curves["check_seconds"].append(np.full(networks.count, clock / networks.count))
-            found = {"validation": evaluate(networks, *sets["validation"])}
-            curves["check_loss"].append(found["validation"][0])
-            progress((epoch - 1 + (check + 1) / checks) / config.epochs)
+            loss, right = evaluate(networks, *sets["validation"])
+            curves["check_loss"].append(loss)
+            fraction = (epoch - 1 + (check + 1) / checks) / config.epochs
+            progress(Reached(fraction, epoch, loss.mean(), right.mean()))
         curves["seconds"].append(curves["check_seconds"][-1])
         spread = torch.stack(losses).view(updates, networks.count, -1).mean(dim=2).std(dim=0, correction=0)
         curves["batch_loss_std"].append(spread.cpu().numpy())
+        found = {"validation": (loss, right)}
         found |= {split: evaluate(networks, *sets[split]) for split in ("train", "test")}
         for split, (loss, right) in found.items():
             curves[f"loss_{split}"].append(loss)

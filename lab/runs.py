@@ -1,6 +1,7 @@
 """Does the runs of a study: each once, in processes of this machine or of a cluster, and keeps what they give."""
 
 import functools
+import heapq
 import importlib.metadata
 import json
 import multiprocessing
@@ -10,13 +11,12 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,10 +26,9 @@ import joblib
 import loky
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from lab import cluster as dask
-from lab import keys, stopping
+from lab import keys, progress, stopping
 from lab.errors import InputError, warn
 from lab.files import write_whole
 
@@ -95,6 +94,28 @@ def machine() -> str:
     return f"{processor} ({joblib.cpu_count()} cores), Python {platform.python_version()}, torch {torch.__version__}"
 
 
+def in_turn(runs: Sequence[Run], jobs: int) -> list[Run]:
+    """The order in which `jobs` processes do the runs: the given one, so that what comes first is done first.
+
+    But the whole shall take at most 5% longer than with the longest first, the order that is best for the whole: as
+    many of the longest runs start before the others as that needs.
+    """
+    most = 1.05 * _makespan(sorted(runs, key=lambda run: -run.cost), jobs)
+    early, others = [], list(runs)
+    while others and _makespan(early + others, jobs) > most:
+        early.append(max(others, key=lambda run: run.cost))
+        others.remove(early[-1])
+    return early + others
+
+
+def _makespan(runs: Sequence[Run], jobs: int) -> float:
+    """The cost after which the last of the runs is done, when each goes to the first process that is free."""
+    free = [0.0] * jobs
+    for run in runs:
+        heapq.heapreplace(free, free[0] + run.cost)
+    return max(free)
+
+
 def finish_runs(
     runs: Sequence[Run],
     data: tuple,
@@ -104,68 +125,107 @@ def finish_runs(
     fresh: bool = False,
     redraw: bool = False,
     cluster: str | None = None,
+    done: Callable[[str, Arrays], None] = lambda name, arrays: None,
+    watching: Callable[[Sequence[Run], np.ndarray], AbstractContextManager] = lambda runs, board: nullcontext(),
 ) -> dict[str, Arrays]:
-    """Do the runs that are not in `folder` yet, the longest first, in `jobs` processes of one thread each.
+    """Do the runs that are not in `folder` yet, in turn, in `jobs` processes of one thread each.
 
     With `cluster`, the address of a Dask scheduler, its workers do them; with `redraw`, nobody does. A finished run is
     on disk as soon as this process, the only one that writes, has its arrays. A run that fails is reported on stderr
     and the rest goes on; its traceback is in `folder`.
 
+    done(name, arrays) is called for every kept and every finished run, here and in between, so that what it takes
+    time for goes on beside the other runs; after Ctrl-C once more for those that were finished in this call. Runs are
+    under way inside watching(runs, board), see progress.py.
+
     Returns {run name: its arrays}, and among these `made_on` (what `machine` says) and `run_seconds` (wall time).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {run.name: run.path(folder, data, context) for run in runs}
+    missing = _missing(runs, paths, folder, fresh)
+    left = "left out" if redraw else "to do"
+    print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} {left}", flush=True)
+    names = {run.name for run in missing}
+    kept, told = [name for name in paths if name not in names], {}
+
+    def tell(name: str) -> None:
+        arrays = dict(np.load(paths[name]))
+        done(name, arrays)
+        told[name] = arrays
+
+    if missing and not redraw:
+        missing = in_turn(missing, jobs)
+        with tempfile.TemporaryDirectory() as scratch, stopping.listening():
+            board = Path(scratch) / "board"
+            try:
+                with watching(missing, progress.make_board(board, len(missing))):
+                    _do_all(missing, data, paths, board, jobs, cluster, kept, tell)
+            except KeyboardInterrupt:
+                with stopping.once_more():
+                    for name in names - told.keys():
+                        if paths[name].exists():
+                            tell(name)
+                raise
+    for name, path in paths.items():
+        if name not in told and path.exists():
+            tell(name)
+    return {name: told[name] for name in paths if name in told}
+
+
+def _missing(runs: Sequence[Run], paths: dict[str, Path], folder: Path, fresh: bool) -> list[Run]:
+    """The runs that are not kept, or no longer: damaged ones and, where `fresh`, all are removed."""
     forgotten = [path for run in runs if fresh for path in folder.glob(f"{run.name}-*.npz")]
     for path in [*forgotten, *(path for path in folder.glob("*.tmp") if _left_behind(path))]:
         path.unlink(missing_ok=True)
-    paths = {run.name: run.path(folder, data, context) for run in runs}
-    missing = [run for run in sorted(runs, key=lambda run: -run.cost) if not _readable(paths[run.name])]
+    missing = [run for run in runs if not _readable(paths[run.name])]
     damaged = [paths[run.name].name for run in missing if paths[run.name].exists()]
     for name in damaged:
         (folder / name).unlink()
     if damaged:
         what = f"{len(damaged)} of {len(runs)} finished runs are damaged"
         warn(f"{what}, {folder}, they are done again: {' '.join(damaged)}")
-    left = "left out" if redraw else "to do"
-    print(f"{len(runs)} runs: {len(runs) - len(missing)} kept in {folder}, {len(missing)} {left}", flush=True)
-    if missing and not redraw:
-        with tempfile.TemporaryDirectory() as scratch:
-            board = Path(scratch) / "progress"  # one fraction per run; the workers write it, the bar reads it
-            board.write_bytes(np.zeros(len(missing)).tobytes())
-            with _Bar(missing, board), stopping.listening():
-                problems = _do_all(missing, data, paths, board, jobs, cluster)
-        for name, problem in problems.items():
-            warn(f"the run {name} failed ({problem})")
-    return {name: dict(np.load(path)) for name, path in paths.items() if path.exists()}
+    return missing
 
 
 # ---------------------------------------------------------------------------- in the process of the script
 
 
 def _do_all(
-    runs: Sequence[Run], data: tuple, paths: dict[str, Path], board: Path, jobs: int, address: str | None
-) -> dict[str, str]:
-    """{name: what is wrong} of the runs that can't be done; the others are kept.
+    runs: Sequence[Run],
+    data: tuple,
+    paths: dict[str, Path],
+    board: Path,
+    jobs: int,
+    address: str | None,
+    kept: list[str],
+    tell: Callable[[str], None],
+) -> None:
+    """Do the runs, and tell of each when it is done, and of those in `kept`, which is emptied, when there is time.
 
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
     tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
     that were waiting for workers that died, too.
     """
-    fractions = np.memmap(board, dtype=float, mode="r+")
-    problems: dict[str, str] = {}
+    fractions = progress.read_board(board)[:, 0]
+    failed: set[int] = set()
     left, alone = list(range(len(runs))), []
 
-    def take(n: int, arrays: Arrays, problem: str, trace: str) -> None:
-        fractions[n] = 1.0 if arrays else 0.0
-        if arrays:
-            with stopping.postponed():
-                _keep(paths[runs[n].name], arrays)
+    def fail(n: int, problem: str) -> None:
+        fractions[n] = 0
+        failed.add(n)
+        warn(f"the run {runs[n].name} failed ({problem})")
+
+    def take(n: int, finished: bool, problem: str, trace: str) -> None:
+        fractions[n] = 1.0 if finished else 0.0
         if trace:
             report = paths[runs[n].name].with_name(f"{runs[n].name}.error.txt")
             write_whole(report, trace.encode())
             problem = f"{problem}; see {report}"
         if problem:
-            problems[runs[n].name] = problem
+            fail(n, problem)
         stopping.check()
+        if finished:
+            tell(runs[n].name)
 
     processes = 1 if jobs == 1 else max(2, min(jobs, len(runs)))  # one run in this process could end it
     with _executor(data, board, processes, address) as (submit, ahead):
@@ -174,15 +234,18 @@ def _do_all(
             waiting, under_way = iter(numbers), {}
             while True:  # what loky has not handed out, it trips over at Ctrl-C; so it gets few ahead
                 for n in islice(waiting, ahead - len(under_way)):
-                    under_way[submit(runs[n], n)] = n
+                    under_way[_on_disk(submit(runs[n], n), paths[runs[n].name])] = n
                 if not under_way:
                     return
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                finished = wait(under_way, 0 if kept else None, FIRST_COMPLETED).done
+                for future in finished:
                     n = under_way.pop(future)
                     try:
                         take(*future.result())
                     except dask.GaveUp:
                         alone.append(n)
+                if kept:
+                    tell(kept.pop(0))
 
         while left:
             try:
@@ -190,7 +253,7 @@ def _do_all(
                 break
             except BrokenExecutor:
                 stopping.check()  # which may have ended a worker that was starting
-                left = [n for n in left if not paths[runs[n].name].exists() and runs[n].name not in problems]
+                left = [n for n in left if not paths[runs[n].name].exists() and n not in failed]
                 under_way = [n for n in left if fractions[n]] or left
                 names = " or ".join(runs[n].name for n in under_way)
                 warn(f"a worker process died, perhaps for lack of memory; it had {names}")
@@ -205,9 +268,28 @@ def _do_all(
                 stopping.check()
                 alone.append(n)
     for n in alone:  # again
-        fractions[n] = 0
-        problems[runs[n].name] = DIES
-    return problems
+        fail(n, DIES)
+
+
+def _on_disk(future: Future, path: Path) -> Future:
+    """What `_do` gives, but whether there are arrays in place of these, once they are on disk.
+
+    Nothing waits for this thread, which may be busy with what a finished run is used for.
+    """
+    kept = Future()
+
+    def keep(given: Future) -> None:
+        try:
+            number, arrays, problem, trace = given.result()
+            if arrays:
+                with stopping.postponed():
+                    _keep(path, arrays)
+            kept.set_result((number, bool(arrays), problem, trace))
+        except BaseException as error:  # Ctrl-C, too
+            kept.set_exception(error)
+
+    future.add_done_callback(keep)
+    return kept
 
 
 @contextmanager
@@ -299,18 +381,18 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
     if torch.cuda.device_count() > 1:  # loky numbers its processes: each keeps to a GPU of its own
         worker = multiprocessing.current_process().name.rpartition("-")[2]
         torch.cuda.set_device(int(worker) % torch.cuda.device_count() if worker.isdecimal() else 0)
-    fractions = np.memmap(board, dtype=float, mode="r+") if board.exists() else np.zeros(number + 1)
+    rows = progress.read_board(board) if board.exists() else np.zeros((number + 1, progress.TOLD))
 
-    def progress(fraction: float) -> None:
-        fractions[number] = fraction
+    def reach(fraction: float) -> None:
+        progress.write(rows, number, fraction)
         if parent and os.getppid() != parent:  # the parent was killed
             os._exit(1)
 
-    progress(1e-9)
+    reach(1e-9)
     started = time.perf_counter()
     try:
         given = _load(data) if isinstance(data, Path) else data
-        arrays = run.function(run.config, *given, *run.arguments, progress)
+        arrays = run.function(run.config, *given, *run.arguments, reach)
         arrays = {name: np.asarray(values) for name, values in arrays.items()}
         if odd := [name for name, values in arrays.items() if values.dtype.hasobject]:
             raise TypeError(f"it gives no array of numbers or texts for {' and '.join(odd)}")
@@ -320,35 +402,3 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
         return number, {}, f"{type(error).__name__}: {error}".splitlines()[0][:200], traceback.format_exc()
     made = {"made_on": np.array(machine()), "run_seconds": np.array(time.perf_counter() - started)}
     return number, arrays | made, "", ""
-
-
-class _Bar:
-    """A progress bar over all runs, weighted by cost, that names the running ones; silent off a terminal."""
-
-    def __init__(self, runs: Sequence[Run], board: Path):
-        self.names = [run.name for run in runs]
-        self.costs = np.array([run.cost for run in runs])
-        self.fractions = np.memmap(board, dtype=float, mode="r")
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-
-    def watch(self) -> None:
-        form = "{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
-        with tqdm(total=float(self.costs.sum()), bar_format=form, dynamic_ncols=True) as bar:
-            finished = False
-            while not finished:
-                finished = self.done.wait(0.5)
-                done = float(self.costs @ self.fractions)
-                bar.n = done if done > 0.01 * bar.total else 0  # no wild guess at the time left
-                running = [n for n, f in zip(self.names, self.fractions, strict=True) if 0 < f < 1]
-                bar.set_postfix_str(" ".join(running)[:60], refresh=True)
-
-    def __enter__(self):
-        if sys.stderr.isatty():
-            self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.done.set()
-        if self.thread.is_alive():
-            self.thread.join()

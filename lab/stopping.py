@@ -83,6 +83,17 @@ def postponed() -> Iterator[None]:
 
 
 @contextmanager
+def once_more() -> Iterator[None]:
+    """Ctrl-C was heard, and what is inside still has to be done; a second Ctrl-C ends that too."""
+    handler = signal.getsignal(signal.SIGINT)
+    handler.pressed = False
+    try:
+        yield
+    finally:
+        handler.pressed = True
+
+
+@contextmanager
 def hidden_from_children() -> Iterator[None]:
     """A terminal sends Ctrl-C to all processes: those that are started inside never hear it, this one does."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows

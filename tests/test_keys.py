@@ -90,13 +90,13 @@ def runs_planned(folder: Path, as_scripts: bool = False, features: float = 0.0) 
     helpers, backbones, photos, places, runs = map(importlib.import_module, names)
     found, few = {}, {split: np.arange(300) % 2 for split in helpers.SPLITS}
 
-    def note(planned, data, context, folder, **_) -> dict:
+    def note(planned, data, context, folder, done, **_) -> None:
         for run in planned:
             label = f"{folder.name}.{run.function.__name__}: {run.name}"
             name = run.path(folder, data, context).name
             assert found.setdefault(label, name) == name, label
-        extracted = {split: np.full((300, 2), features) for split in few}
-        return {run.name: extracted for run in planned if run.function.__name__ == "extract_features"}
+            if run.function.__name__ == "extract_features":
+                done(run.name, {split: np.full((300, 2), features) for split in few})
 
     runs.finish_runs, runs._versions = note, functools.cache(runs._versions)
     helpers.load_places = lambda *_: places.Places({s: np.zeros((300, 2), np.float32) for s in few}, few, ["A", "B"])
@@ -113,7 +113,7 @@ def runs_planned(folder: Path, as_scripts: bool = False, features: float = 0.0) 
             importlib.import_module(script).main(sys.argv[1:])
     cnn = importlib.import_module("cnn")
     look = runs.Run("cam", cnn.probe_cam, cnn.Config("linear-probe", 0.1), ({"weight": np.zeros(2)}, [1]))
-    note([look], (photos.Photos({}, few, "some", {}), np.zeros(1), "cpu"), {}, Path("cnn"))
+    note([look], (photos.Photos({}, few, "some", {}), np.zeros(1), "cpu"), {}, Path("cnn"), None)
     return found
 
 

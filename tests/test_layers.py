@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"NN_tutorial": set(), "cnn": {"xg"}, "xg": set()}  # with the scripts that they build on
 FLOORS = [
-    "errors files results statistics stopping places photos stack keys backbones",
+    "errors files results statistics stopping places photos stack keys backbones progress",
     "verdicts charts maps pages cluster processes runs recording",
     "gallery commands comparison",
+    "reporting",
 ]
 FLOOR = {f"lab.{name}": number for number, names in enumerate(FLOORS) for name in names.split()}
 OURS = {path.stem: path for path in ROOT.glob("*.py")}

@@ -14,7 +14,7 @@ import pytest
 from lab import stopping
 from lab.errors import InputError
 from lab.places import Places
-from lab.runs import Run, finish_runs
+from lab.runs import Run, finish_runs, in_turn
 
 # Workers import this file: what takes long is imported by the tests that need it.
 
@@ -201,3 +201,39 @@ def test_ctrl_c_while_many_runs_wait(tmp_path, capfd):
     assert not list(tmp_path.glob("many29*.npz"))
     assert not list(tmp_path.glob("*.tmp"))
     assert capfd.readouterr().err == ""
+
+
+def makespan(costs: list[float], jobs: int) -> float:
+    free = [0.0] * jobs
+    for cost in costs:
+        free[free.index(min(free))] += cost
+    return max(free)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 16])
+@pytest.mark.parametrize("costs", [[3, 1, 1, 2, 1, 5, 1, 3, 9], [1] * 40, [1] * 30 + [40], [40] + [1] * 30, [7], []])
+def test_runs_keep_their_order_as_far_as_the_whole_takes_no_longer(costs, jobs):
+    runs = [Run(f"run{number}", work, "", cost=float(cost)) for number, cost in enumerate(costs)]
+    found = in_turn(runs, jobs)
+    assert sorted(found, key=runs.index) == runs
+    times = [makespan([run.cost for run in order], jobs) for order in (found, sorted(runs, key=lambda run: -run.cost))]
+    assert times[0] <= 1.05 * times[1]
+    if makespan(costs, jobs) <= 1.05 * times[1]:
+        assert found == runs
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_run_is_told_once_while_the_others_go_on(jobs, tmp_path):
+    told = []
+
+    def done(name: str, arrays: dict) -> None:
+        told.append((name, bool(arrays["done"]), len(list(tmp_path.glob("*.npz")))))
+
+    first, second = some()[:2], [*some(), *some("raises")[:1]]
+    finish_runs(first, (), {}, tmp_path, jobs, done=done)
+    finish_runs(second, (), {}, tmp_path, jobs, done=done)
+    names, arrays, files = zip(*told[2:], strict=True)
+    assert (sorted(names), all(arrays)) == ([f"good{number}" for number in range(4)], True)
+    assert files[0] < 4 or jobs > 1
+    finish_runs(second, (), {}, tmp_path, jobs, redraw=True, done=done)
+    assert [name for name, *_ in told[6:]] == list(dict.fromkeys(run.name for run in some()))

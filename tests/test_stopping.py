@@ -1,6 +1,7 @@
 """lab/stopping.py: Ctrl-C, and an impossible setting, end a script in one line at whatever moment they come."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,16 +44,27 @@ def test_ctrl_c_during_the_imports(script):
     assert (process.returncode, errors) == (130, f"{stopping.LINE}\n")
 
 
-def test_ctrl_c_ends_with_130_one_line_and_no_worker(tmp_path):
-    kept = tmp_path / "runs" / "NN_tutorial"
-    some = "epochs", "width", "--quick", "--seeds", 1, "--jobs", 2
-    process = start(ROOT / "NN_tutorial.py", *some, "--out", tmp_path, start_new_session=True)
-    wait_for(lambda: list(kept.glob("*.npz")))
+def test_ctrl_c_ends_with_130_one_line_no_worker_and_all_that_the_finished_runs_allow(tmp_path, capsys):
+    some = "epochs", "learning-rate", "width", "best-model", "--quick", "--seeds", "1", "--jobs", "2", "--out"
+    process = start(ROOT / "NN_tutorial.py", *some, tmp_path, start_new_session=True)
+    wait_for((tmp_path / "README.md").exists)  # one is complete
     assert len(alive(process.pid)) > 2  # the script and its workers
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, f"{stopping.LINE}\n")
     wait_for(lambda: not alive(process.pid), 10)
+
+    import NN_tutorial
+
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "runs", again / "runs")
+    NN_tutorial.main([*some, str(again), "--redraw"])
+    assert capsys.readouterr().out.count(" experiments after ") in (1, 2, 3)  # of four
+
+    def made(out: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+    assert made(tmp_path) == made(again)
 
 
 def test_an_impossible_configuration_is_one_line(copied, python):
