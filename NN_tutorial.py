@@ -64,7 +64,7 @@ class Config:
     epochs: int = 50
     shuffled_labels: bool = False  # a control: every training place has the label of another one
     checks: int = 1  # validation losses per epoch
-    gradients: bool = False  # record every layer's gradient and what it passes on; every epoch's parameters are kept
+    gradients: bool = False  # record every layer's gradient, and what it passes on before and after the training
     keep: tuple[int, ...] = ()  # epochs whose parameters are kept, beside the last
 
     def __post_init__(self):
@@ -265,20 +265,19 @@ def evaluation_set(places: Places) -> Places:
 
 @torch.no_grad()
 def activity(config: Config, places: Places, seeds: Sequence[int], arrays: Arrays) -> Arrays:
-    """What L hidden layers pass on, from before the training (0) to epoch E, in float64, on `evaluation_set`'s train:
+    """What L hidden layers pass on, before the training and after it, in float64, on `evaluation_set`'s train places:
 
-    silent (S, E + 1, L), the share of units that are 0 for every place; spread (S, E + 1, L), the standard deviation
-    over the places, mean over units. A layer of silent units alone is dead: no gradient comes back through it.
+    silent (S, 2, L), the share of units that are 0 for every place; spread (S, 2, L), the standard deviation over the
+    places, mean over units. A layer of silent units alone is dead: no gradient comes back through it.
     """
     x = tensors(evaluation_set(places), "train", config, scale_of(places))[0].double()
     found = []
     for replica, seed in enumerate(seeds):
         torch.manual_seed(seed)
         model = mlp(config, x.shape[1], len(places.countries)).double()  # training: batch norm takes these places
-        found.append([passed_on(model, x)])
-        for epoch in range(1, config.epochs + 1):
-            restore(model, arrays, epoch, replica)
-            found[-1].append(passed_on(model, x))
+        before = passed_on(model, x)
+        restore(model, arrays, config.epochs, replica)
+        found.append([before, passed_on(model, x)])
     silent, spread = np.moveaxis(np.array(found), 2, 0)
     return {"silent": silent, "spread": spread}
 
@@ -302,7 +301,7 @@ def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predi
 # ---------------------------------------------------------------------------- what it is compared with
 
 
-# What no curve should go without: classifiers that need no gradient descent; of these the forest has a seed.
+# What no curve should go without: classifiers that need no gradient descent; the forest, fitted once, has a seed.
 REFERENCES: dict[str, Callable] = {
     "majority class": lambda seed: DummyClassifier(),
     "nearest neighbour": lambda seed: KNeighborsClassifier(1),
@@ -724,7 +723,7 @@ def hidden_gradient(result: Result) -> tuple[np.ndarray, list[int]]:
 def flow_cells(result: Result) -> Cells:
     """The table cells of a deep net: scores, gradients, dead layers, and how the spread changes from layer to layer."""
     gradient, layers = hidden_gradient(result)
-    dead = (result["silent"] == 1).sum(axis=2)  # (S, E + 1)
+    dead = (result["silent"] == 1).sum(axis=2)  # (S, 2)
     return (
         scores(result)
         | {("train", f"gradient_layer_{n}"): gradient[:, -1, n] for n in layers}
@@ -939,18 +938,18 @@ def quick(label: str, config: Config) -> tuple[str, Config]:
 
 
 def cost(config: Config, rows: int) -> float:
-    """About how many seconds `train` takes a seed on a laptop core, for the order of the runs and the progress bar."""
+    """About how many seconds `train` takes a seed on a laptop core, for the order of the runs and the time left."""
     size, updates = batches_of(config, rows)
-    layer = (14 + size * (0.02 + 0.0045 * config.width)) * 1e-6
-    return config.epochs * updates * (config.depth + 1) * layer * (1.8 if config.batch_norm else 1.0)
+    layer = (2.5 + size * config.width * (1.4 + 0.027 * config.width) / 1000) * 1e-6
+    return config.epochs * updates * (config.depth + 1) * layer * (2 if config.batch_norm else 1)
 
 
 def plan(configs: dict[Config, str], seeds: Sequence[int], rows: int, device: str) -> dict[object, list[Run]]:
     """{configuration: its runs, one per group of seeds} of the references and of configurations with their names."""
     planned: dict[object, list[Run]] = {}
     for name in REFERENCES:
-        of = seeds if name == "random forest" else (0,)
-        planned[Reference(name)] = in_groups(name, fit_reference, Reference(name), of, 5, 6.0)
+        seconds = 6.0 if name == "random forest" else 0.1
+        planned[Reference(name)] = in_groups(name, fit_reference, Reference(name), (0,), 1, seconds)
     for config, name in configs.items():
         size = stack.group_size(rows, represent(np.zeros((1, 2)), config, np.ones((2, 2))).shape[1], device)
         planned[config] = in_groups(name, train, config, seeds, size, cost(config, rows), device)

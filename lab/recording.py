@@ -45,7 +45,7 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
     seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch; stacked (S,);
     check_loss, check_updates, check_seconds (S, K): the same on the way;
     gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
-    EPOCH.NAME (S, ...), the networks' state_dict after these epochs, or after all where config.gradients.
+    EPOCH.NAME (S, ...), the networks' state_dict after these epochs.
     """
     checks = min(config.checks, updates)
     curves, arrays, clock = defaultdict(list), {}, 0.0
@@ -73,10 +73,8 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
             curves[f"accuracy_{split}"].append(right.mean(axis=1))
         if config.gradients:
             curves["gradient"].append(networks.weight_means(gradient / updates).cpu().numpy())
-        kept = epoch == config.epochs or epoch in config.keep
-        if kept:
+        if epoch == config.epochs or epoch in config.keep:
             arrays |= {f"right_{split}@{epoch}": right for split, (_, right) in found.items()}
-        if kept or config.gradients:
             arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in networks.state().items()}
     arrays |= {name: np.stack(curve, axis=1) for name, curve in curves.items()}
     arrays["updates"] = np.full(networks.count, updates)

@@ -213,7 +213,7 @@ def several(counts: np.ndarray) -> str:
 
 
 def death(label: str, gradient: np.ndarray, silent: np.ndarray, rows: Rows) -> list[str]:
-    """The sentences on a deep net; gradient: (seeds, epochs, layers), silent: (seeds, epochs + 1, layers)."""
+    """The sentences on a deep net; gradient: (seeds, epochs, layers), silent: (seeds, before and after, layers)."""
     row = cite(rows, label)
     start, last = (several((silent[:, epoch] == 1).sum(axis=1)) for epoch in (0, -1))
     word, facts = flow(gradient[:, -1], silent[:, -1])

@@ -146,9 +146,9 @@ def test_training_learns_and_returns_every_curve(quadrants):
     shapes |= dict.fromkeys(["check_loss", "check_updates", "check_seconds"], (3, 60))
     shapes |= dict.fromkeys(["updates", "stacked"], (3,))
     state = mlp(config, 2, 4).state_dict()
-    shapes |= {f"{epoch}.{name}": (3, *state[name].shape) for epoch in range(1, 21) for name in state}
+    shapes |= {f"{epoch}.{name}": (3, *state[name].shape) for epoch in (2, 20) for name in state}
     shapes |= {f"right_{split}@{epoch}": (3, 300) for epoch in (2, 20) for split in SPLITS}
-    shapes |= {"silent": (3, 21, 2), "spread": (3, 21, 2), "scale": (3, 2, 2)}
+    shapes |= {"silent": (3, 2, 2), "spread": (3, 2, 2), "scale": (3, 2, 2)}
     assert {name: values.shape for name, values in result.items()} == shapes
     assert (result["accuracy_test"][:, -1] > 0.95).all()
     assert (result["loss_train"][:, -1] < result["loss_train"][:, 0]).all()
@@ -288,8 +288,7 @@ def test_the_runs_of_a_study_have_each_seed_once_in_order_and_names_of_their_own
     planned = NN_tutorial.plan({Config(): "some", Config(features="implicit"): "other"}, range(12), 10**7, "cpu")
     for config, runs in planned.items():
         seeds = [seed for run in runs for seed in run.seeds]
-        deterministic = getattr(config, "name", "") in ("majority class", "nearest neighbour")
-        assert seeds == ([0] if deterministic else list(range(12)))
+        assert seeds == ([0] if isinstance(config, NN_tutorial.Reference) else list(range(12)))
         assert all(run.arguments[0] == run.seeds for run in runs)
     assert [len(run.seeds) for run in planned[Config()]] == [4, 4, 4]  # as many as fit into memory
     names = [run.name for runs in planned.values() for run in runs]

@@ -181,7 +181,7 @@ def test_damaged_and_foreign_runs_are_done_again(quick, tmp_path, capsys):
     shutil.copytree(quick.out, tmp_path, dirs_exist_ok=True)
     next((tmp_path / "runs" / "NN_tutorial").glob("best-model-(6_8)*.npz")).write_bytes(b"half a file")
     assert to_do() == 1
-    assert to_do("--seeds", "1") == 5  # other seeds are other runs, but for references without seeds
+    assert to_do("--seeds", "1") == 4  # other seeds are other runs, but for the references, which have one
     assert to_do() == 0
     assert to_do("--fresh") == 7
     assert results(tmp_path)["NN_tutorial.csv"] == results(quick.out)["NN_tutorial.csv"]
