@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps, patheffects
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from lab import files, stopping
 from lab.results import SPLITS, Cells, Result
 from lab.statistics import interval
 
-STYLE = matplotlib.rc_params_from_file(Path(__file__).parents[1] / "study.mplstyle", use_default_template=False)
-matplotlib.rcParams.update(STYLE)
+STYLE = matplotlib.rc_params_from_file(stopping.STYLE, use_default_template=False)
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no version, no date
 # Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
 LOOK = {
@@ -43,18 +42,22 @@ Label = tuple[float, str, str]
 
 
 def figure(title: str, foot: str = "", rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), **options):
-    """A figure whose title states the finding and whose foot says what bands and n are; axes as plt.subplots."""
-    fig, axes = plt.subplots(rows, columns, figsize=size, **options)
+    """A figure whose title states the finding and whose foot says what bands and n are; axes as plt.subplots.
+
+    No pyplot: it would draw into the notebook that has started a script, or need a display.
+    """
+    fig = Figure(figsize=size)
+    axes = fig.subplots(rows, columns, **options)
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold", wrap=True)
     fig.foot = foot
     return fig, axes
 
 
-def title_of(fig: plt.Figure) -> str:
+def title_of(fig: Figure) -> str:
     return " ".join(fig.get_suptitle().split())
 
 
-def save(fig: plt.Figure, path: Path) -> None:
+def save(fig: Figure, path: Path) -> None:
     """Save as PNG, which the gallery shows, and in the format of --format; the same numbers give the same bytes."""
     fig.supxlabel(fig.foot, x=0.01, ha="left", fontsize="small", color="0.35", wrap=True)
     for kind in dict.fromkeys(("png", matplotlib.rcParams["savefig.format"])):
@@ -63,24 +66,31 @@ def save(fig: plt.Figure, path: Path) -> None:
             warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts: a box is drawn
             fig.savefig(picture, format=kind, metadata=FORMATS[kind])
         files.write_whole(path.with_suffix(f".{kind}"), picture.getvalue())
-    plt.close(fig)
     stopping.check()
 
 
 def output(kind: str, quick: bool) -> None:
-    """What `save` writes; drawing is most of a quick run, whose figures have half the resolution."""
+    """What `save` writes; drawing is most of a quick run, whose figures have half the resolution.
+
+    The look is matplotlib's own with study.mplstyle's changes, whatever the user's matplotlibrc or a notebook says.
+    """
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(STYLE)
     matplotlib.rcParams["savefig.format"] = kind
     matplotlib.rcParams["savefig.dpi"] = STYLE["savefig.dpi"] / (2 if quick else 1)
+
+
+output("png", quick=False)
 
 
 # ---------------------------------------------------------------------------- axes and labels
 
 
-def plain_log_ticks(ax: plt.Axes) -> None:
+def plain_log_ticks(ax: Axes) -> None:
     """0.2, 0.5, 1, 2 instead of powers of ten."""
-    ax.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(plt.NullFormatter())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def error_scale(floor: float) -> tuple[Callable, Callable]:
@@ -95,7 +105,7 @@ def error_scale(floor: float) -> tuple[Callable, Callable]:
     return forward, back
 
 
-def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
+def accuracy_axis(ax: Axes, floor: float = 1e-3) -> None:
     """Accuracy on a log scale of the error 1 - accuracy, 0.9 to 0.99 takes as much room as 0 to 0.9."""
     highest = min(ax.dataLim.y1, 1.0)
     ticks = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
@@ -104,7 +114,7 @@ def accuracy_axis(ax: plt.Axes, floor: float = 1e-3) -> None:
     ax.set_ylim(0, 1 - max(floor, 0.7 * (1 - highest)))
 
 
-def end_labels(ax: plt.Axes, labels: Sequence[Label], gap: float = 0.045) -> None:
+def end_labels(ax: Axes, labels: Sequence[Label], gap: float = 0.045) -> None:
     """Write (y, text, colour) right of the axes at the height y, moved apart where they would overlap."""
     labels = [label for label in labels if np.isfinite(label[0])]
     bottom, top = ax.get_ylim()
@@ -122,13 +132,13 @@ def end_labels(ax: plt.Axes, labels: Sequence[Label], gap: float = 0.045) -> Non
         ax.text(1.015, height, text, transform=ax.transAxes, color=colour, va="center", fontsize="small")
 
 
-def level(ax: plt.Axes, y: float, text: str = "") -> Label:
+def level(ax: Axes, y: float, text: str = "") -> Label:
     """A thin horizontal line and its label."""
     ax.axhline(y, **THIN)
     return y, text, "0.4"
 
 
-def chance_line(ax: plt.Axes, y: float) -> None:
+def chance_line(ax: Axes, y: float) -> None:
     """A thin line that the legend names."""
     ax.axhline(y, color="0.5", linewidth=1, zorder=1, label="chance")
 
@@ -149,7 +159,7 @@ def rate_look(rate: float) -> dict[str, Any]:
 # ---------------------------------------------------------------------------- curves
 
 
-def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:
+def band(ax: Axes, x: np.ndarray, curves: np.ndarray, **look) -> Line2D:
     """Median over seeds as a line, smallest to largest as a band; curves: (seeds, points)."""
     look = {key: value for key, value in look.items() if key != "marker"}
     (line,) = ax.plot(x, np.median(curves, axis=0), **look)
@@ -157,19 +167,19 @@ def band(ax: plt.Axes, x: np.ndarray, curves: np.ndarray, **look) -> plt.Line2D:
     return line
 
 
-def loss_axis(ax: plt.Axes, epochs: int, what: str = "validation cross-entropy (nats)") -> None:
+def loss_axis(ax: Axes, epochs: int, what: str = "validation cross-entropy (nats)") -> None:
     """Losses on a log scale against the epoch."""
     ax.set(yscale="log", xlabel="epoch", ylabel=what, xlim=(0, epochs))
     plain_log_ticks(ax)
 
 
-def curve(ax: plt.Axes, values: np.ndarray, label: str, **look) -> Label:
+def curve(ax: Axes, values: np.ndarray, label: str, **look) -> Label:
     """A band (seeds, epochs) against the epoch; returns the label of its end."""
     line = band(ax, np.arange(1, values.shape[1] + 1), values, **look)
     return float(np.median(values[:, -1])), label, line.get_color()
 
 
-def splits(ax: plt.Axes, result: Result, metric: str) -> list[Label]:
+def splits(ax: Axes, result: Result, metric: str) -> list[Label]:
     """Curves of the splits, loss or accuracy, against the epoch; returns their end labels."""
     labels = [curve(ax, result[f"{metric}_{split}"], split, **LOOK[split]) for split in SPLITS]
     epochs = result[f"{metric}_train"].shape[1]
@@ -180,7 +190,7 @@ def splits(ax: plt.Axes, result: Result, metric: str) -> list[Label]:
     return labels
 
 
-def marked_epochs(ax: plt.Axes, result: Result, epochs: Sequence[int]) -> None:
+def marked_epochs(ax: Axes, result: Result, epochs: Sequence[int]) -> None:
     """Circles and numbers at the median validation loss after these epochs, on a log scale of the epoch."""
     colour, last = LOOK["validation"]["color"], result["loss_validation"].shape[1]
     for epoch in epochs:
@@ -197,7 +207,7 @@ def marked_epochs(ax: plt.Axes, result: Result, epochs: Sequence[int]) -> None:
 # ---------------------------------------------------------------------------- accuracies
 
 
-def references(ax: plt.Axes, accuracies: dict[str, float]) -> list[Label]:
+def references(ax: Axes, accuracies: dict[str, float]) -> list[Label]:
     """Horizontal lines at accuracies, and their scale; names of the same number share a label."""
     names: dict[str, list[str]] = {}
     for name, accuracy in accuracies.items():
@@ -207,7 +217,7 @@ def references(ax: plt.Axes, accuracies: dict[str, float]) -> list[Label]:
     return [(float(number), " and\n".join(same) + f" {number}", "0.4") for number, same in names.items()]
 
 
-def scores(ax: plt.Axes, rows: dict[str, Cells], positions: Iterable[float] | None = None) -> None:
+def scores(ax: Axes, rows: dict[str, Cells], positions: Iterable[float] | None = None) -> None:
     """Accuracy of the three splits for each row: mean and 95% interval over seeds."""
     positions = np.arange(len(rows)) if positions is None else np.array([*positions])
     step = float(np.diff(positions).min()) if len(positions) > 1 else 1.0
@@ -223,7 +233,7 @@ def scores(ax: plt.Axes, rows: dict[str, Cells], positions: Iterable[float] | No
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, handletextpad=0.1)
 
 
-def spreads(ax: plt.Axes, rows: dict[str, np.ndarray], positions: np.ndarray) -> None:
+def spreads(ax: Axes, rows: dict[str, np.ndarray], positions: np.ndarray) -> None:
     """Mean and 95% interval over seeds of one number for each row, on a log scale."""
     means, halves = np.transpose([interval(values) for values in rows.values()])
     ax.errorbar(positions, means, np.nan_to_num(halves), color="black", marker="o", linestyle="none", capsize=3)
@@ -232,7 +242,7 @@ def spreads(ax: plt.Axes, rows: dict[str, np.ndarray], positions: np.ndarray) ->
     plain_log_ticks(ax)
 
 
-def way_down(ax: plt.Axes, lines: dict[str, tuple[np.ndarray, np.ndarray]], target: float, text: str = "") -> None:
+def way_down(ax: Axes, lines: dict[str, tuple[np.ndarray, np.ndarray]], target: float, text: str = "") -> None:
     """Losses (seeds, points) against updates or seconds (points,), both log, and a loss that all reach."""
     for (label, (x, losses)), colour in zip(lines.items(), ordered(lines).values(), strict=True):
         line = band(ax, x, losses, color=colour)
@@ -278,7 +288,7 @@ def gradient_range(gradients: Iterable[np.ndarray], layers: Sequence[int]) -> tu
     return values.min(initial=-6), values.max(initial=0)
 
 
-def gradient_curves(ax: plt.Axes, gradient: np.ndarray, layers: Sequence[int], decades: tuple[float, float]) -> None:
+def gradient_curves(ax: Axes, gradient: np.ndarray, layers: Sequence[int], decades: tuple[float, float]) -> None:
     """Mean absolute gradients (seeds, epochs, hidden layers) of some layers against the epoch."""
     epochs = np.arange(1, gradient.shape[1] + 1)
     low, high = decades
@@ -297,7 +307,7 @@ def gradient_curves(ax: plt.Axes, gradient: np.ndarray, layers: Sequence[int], d
     step = math.ceil((high - low) / 6)
     ticks = step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
     ax.set_yticks([zero, *10.0**ticks], ["exactly 0", *(f"$10^{{{tick}}}$" for tick in ticks)])
-    ax.yaxis.set_minor_locator(plt.NullLocator())
+    ax.yaxis.set_minor_locator(NullLocator())
     alike = [list(group) for _, group in groupby(layers, key=ends.get)]
     names = [f"{group[0]}\N{EN DASH}{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in alike]
     end_labels(ax, [(ends[g[-1]], name, colours[g[-1]]) for g, name in zip(alike, names, strict=True)], gap=0.04)
@@ -305,7 +315,7 @@ def gradient_curves(ax: plt.Axes, gradient: np.ndarray, layers: Sequence[int], d
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def gradient_map(ax: plt.Axes, gradient: np.ndarray):
+def gradient_map(ax: Axes, gradient: np.ndarray):
     """The median over seeds of all hidden layers and epochs as a heat map; returns its image."""
     ax.patch.set(**EXACT_ZERO)
     middle = np.median(gradient.astype(float), axis=0).T
@@ -323,7 +333,7 @@ def gradient_map(ax: plt.Axes, gradient: np.ndarray):
     return image
 
 
-def gradient_bar(axes: np.ndarray | plt.Axes, image) -> None:
+def gradient_bar(axes: np.ndarray | Axes, image) -> None:
     """The colour bar of heat maps of gradients, and what an exact 0 looks like."""
     bar = image.figure.colorbar(image, ax=axes, extend="both", label="mean absolute gradient")
     bar.set_ticks(10.0 ** np.arange(-9, 10, 3))
@@ -332,7 +342,7 @@ def gradient_bar(axes: np.ndarray | plt.Axes, image) -> None:
     bar.ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.8, -0.06), borderpad=0, handlelength=1.2)
 
 
-def gradient_panels(title: str, foot: str, panels: dict[str, tuple[np.ndarray, Sequence[int]]]) -> plt.Figure:
+def gradient_panels(title: str, foot: str, panels: dict[str, tuple[np.ndarray, Sequence[int]]]) -> Figure:
     """{its title: gradients and the layers drawn as curves}: curves above, heat map below, side by side."""
     fig, axes = figure(title, foot, 2, len(panels), (2.7 * len(panels), 7.5), sharey="row", squeeze=False)
     layers = next(iter(panels.values()))[1]
@@ -347,7 +357,7 @@ def gradient_panels(title: str, foot: str, panels: dict[str, tuple[np.ndarray, S
     return fig
 
 
-def through_layers(ax: plt.Axes, lines: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> None:
+def through_layers(ax: Axes, lines: dict[str, tuple[np.ndarray, np.ndarray | None]]) -> None:
     """Positive values (seeds, layers) against the layer, log scale: median over the seeds that still have some.
 
     With them, where a layer is dead, (seeds, layers) bool: a cross at the bottom where a seed has its first one.
@@ -369,7 +379,7 @@ def through_layers(ax: plt.Axes, lines: dict[str, tuple[np.ndarray, np.ndarray |
 # ---------------------------------------------------------------------------- ladders
 
 
-def ladder(ax: plt.Axes, steps: dict[str, np.ndarray], mark: float) -> None:
+def ladder(ax: Axes, steps: dict[str, np.ndarray], mark: float) -> None:
     """Accuracies (seeds,) of steps that each change one thing, from top to bottom, and a mark to reach."""
     places = np.arange(len(steps))[::-1]
     means, halves = np.transpose([interval(values) for values in steps.values()])
@@ -387,7 +397,7 @@ def ladder(ax: plt.Axes, steps: dict[str, np.ndarray], mark: float) -> None:
     ax.set(ylim=(-0.6, len(steps)), xlabel="test accuracy (log scale of the error)")
 
 
-def grid_lines(ax: plt.Axes, lines: dict[str, list[np.ndarray]], ticks: Sequence[str], mark: float) -> None:
+def grid_lines(ax: Axes, lines: dict[str, list[np.ndarray]], ticks: Sequence[str], mark: float) -> None:
     """Accuracies (seeds,) of a grid: one line per row of it, against its columns."""
     ends = []
     for (label, values), look in zip(lines.items(), (LOOK["train"], LOOK["validation"], LOOK["test"]), strict=False):
@@ -401,7 +411,7 @@ def grid_lines(ax: plt.Axes, lines: dict[str, list[np.ndarray]], ticks: Sequence
     end_labels(ax, [*ends, label])
 
 
-def error_axis(ax: plt.Axes, which: str, low: float, high: float) -> None:
+def error_axis(ax: Axes, which: str, low: float, high: float) -> None:
     """Accuracies on a log scale of the error, from a little below `low` to a little above `high`."""
     ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998]
     low, high = 1 - min(1.0, 1.3 * (1 - low)), 1 - 0.75 * (1 - min(high, 0.9995))
@@ -411,7 +421,7 @@ def error_axis(ax: plt.Axes, which: str, low: float, high: float) -> None:
     getattr(ax, f"set_{which}lim")(low, high)
 
 
-def distances(ax: plt.Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> None:
+def distances(ax: Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> None:
     """How far all places (n,), and those that are wrong, lie from another country: cumulative shares; right: (S, n)."""
     parts = {f"wrong: {name}": np.broadcast_to(distance, each.shape)[~each] for name, each in right.items()}
     wrong, other = LOOK["validation"]["color"], LOOK["train"]["color"]
@@ -426,7 +436,7 @@ def distances(ax: plt.Axes, distance: np.ndarray, right: dict[str, np.ndarray]) 
 # ---------------------------------------------------------------------------- learning rates
 
 
-def accuracy_against_rate(ax: plt.Axes, rows: list[Cells], rates: Sequence[float], chosen: float) -> None:
+def accuracy_against_rate(ax: Axes, rows: list[Cells], rates: Sequence[float], chosen: float) -> None:
     """One line per split over the learning rates; bars from the smallest to the largest of several seeds."""
     ax.axvline(chosen, color="0.88", linewidth=14, zorder=0)
     several = any(len(row["test", "accuracy"]) > 1 for row in rows)
@@ -440,13 +450,13 @@ def accuracy_against_rate(ax: plt.Axes, rows: list[Cells], rates: Sequence[float
     ax.set_title("Accuracy after training (grey: chosen on validation)")
 
 
-def note_below(ax: plt.Axes, x: float, text: str) -> None:
+def note_below(ax: Axes, x: float, text: str) -> None:
     """A small word just above the axis, at a place on it."""
     where = {"xycoords": ax.get_xaxis_transform(), "xytext": (0, 4), "textcoords": "offset points"}
     ax.annotate(text, (x, 0.0), ha="center", fontsize="small", color="0.35", **where)
 
 
-def rounds(ax: plt.Axes, losses: dict[str, np.ndarray]) -> None:
+def rounds(ax: Axes, losses: dict[str, np.ndarray]) -> None:
     """Losses (rounds,) of the splits against the boosting round."""
     for split, values in losses.items():
         ax.plot(np.arange(1, len(values) + 1), values, label=split, **{**LOOK[split], "marker": None})
@@ -455,7 +465,7 @@ def rounds(ax: plt.Axes, losses: dict[str, np.ndarray]) -> None:
     ax.set_ylim(bottom=0)
 
 
-def step_losses(ax: plt.Axes, losses: dict[str, tuple[float, np.ndarray]]) -> None:
+def step_losses(ax: Axes, losses: dict[str, tuple[float, np.ndarray]]) -> None:
     """The training loss of every learning rate over the steps; {label: (rate, losses (seeds, steps))}."""
     for label, (rate, values) in losses.items():
         curves = np.nan_to_num(np.clip(values, 1e-4, 1e3), nan=1e3)  # a loss at a rate of 0.1 may leave any axis
@@ -468,7 +478,7 @@ def step_losses(ax: plt.Axes, losses: dict[str, tuple[float, np.ndarray]]) -> No
 # ---------------------------------------------------------------------------- baselines
 
 
-def bars(ax: plt.Axes, values: dict[str, tuple[float, float, float]], details: dict[str, str], looks: dict) -> None:
+def bars(ax: Axes, values: dict[str, tuple[float, float, float]], details: dict[str, str], looks: dict) -> None:
     """Accuracies (mean, low, high) of the baselines as bars, the first on top, with a line of detail each."""
     places = np.arange(len(values))[::-1]
     for place, (name, (mean, low, high)) in zip(places, values.items(), strict=True):
@@ -483,7 +493,7 @@ def bars(ax: plt.Axes, values: dict[str, tuple[float, float, float]], details: d
     ax.grid(axis="y", visible=False)
 
 
-def pairs(ax: plt.Axes, differences: dict[str, Any]) -> None:
+def pairs(ax: Axes, differences: dict[str, Any]) -> None:
     """{name of a pair: statistics.Difference}: each with its interval and p, filled where a difference is shown."""
     places = np.arange(len(differences))[::-1]
     for place, difference in zip(places, differences.values(), strict=True):
@@ -502,9 +512,7 @@ def pairs(ax: plt.Axes, differences: dict[str, Any]) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def rate_panels(
-    axes: Sequence[plt.Axes], baselines: dict[str, dict], chosen: dict[str, float | None], looks: dict
-) -> None:
+def rate_panels(axes: Sequence[Axes], baselines: dict[str, dict], chosen: dict[str, float | None], looks: dict) -> None:
     """Mean accuracy against the learning rate, a panel per split; baselines: {name: {rate: cells}}, chosen: its rate.
 
     The rate None is a default, or that of a baseline that has none and is drawn as a level.
@@ -524,7 +532,7 @@ def rate_panels(
     axes[0].set_ylabel("accuracy")
 
 
-def roc(ax: plt.Axes, curves: dict[str, tuple], areas: dict[str, float], looks: dict, title: str) -> None:
+def roc(ax: Axes, curves: dict[str, tuple], areas: dict[str, float], looks: dict, title: str) -> None:
     """ROC curves (false positive rates, true positive rates) in the order of their areas."""
     for name, (wrong, right) in curves.items():
         ax.plot(wrong, right, label=f"{name}  {areas[name]:.3f}", **{**looks[name], "marker": None})
@@ -533,7 +541,7 @@ def roc(ax: plt.Axes, curves: dict[str, tuple], areas: dict[str, float], looks: 
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title=title)
 
 
-def plane(ax: plt.Axes, points: np.ndarray, y: np.ndarray, classes: Sequence[str]) -> None:
+def plane(ax: Axes, points: np.ndarray, y: np.ndarray, classes: Sequence[str]) -> None:
     """Points (n, 2) of two classes."""
     looks = ({"marker": "o", "facecolor": "none", "edgecolor": "0.45"}, {"marker": "x", "color": "#8B1A1A"})
     for value, look in enumerate(looks):
@@ -551,13 +559,13 @@ def photo_rows(axes: np.ndarray, photos: dict[str, np.ndarray]) -> None:
         row[0].set_ylabel(name, fontsize=12)
 
 
-def photo(ax: plt.Axes, pixels: np.ndarray) -> None:
+def photo(ax: Axes, pixels: np.ndarray) -> None:
     ax.imshow(pixels)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
-def overlay(ax: plt.Axes, pixels: np.ndarray, evidence: np.ndarray):
+def overlay(ax: Axes, pixels: np.ndarray, evidence: np.ndarray):
     """Positive evidence (rows, columns) in colour over a grey photo; returns the image for a colour bar."""
     share = np.clip(evidence, 0, None)
     share = share / (share.max() or 1)
@@ -566,7 +574,7 @@ def overlay(ax: plt.Axes, pixels: np.ndarray, evidence: np.ndarray):
     return ax.imshow(share, cmap="inferno", alpha=0.1 + 0.6 * share, **options)  # the photo shows where nothing speaks
 
 
-def probabilities(ax: plt.Axes, fake: dict[str, float], is_fake: bool, looks: dict) -> None:
+def probabilities(ax: Axes, fake: dict[str, float], is_fake: bool, looks: dict) -> None:
     """Each baseline's probability of fake as a bar, its number at the right, and whether the answer is wrong."""
     ax.axis("on")
     for place, (name, value) in enumerate(fake.items()):

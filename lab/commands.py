@@ -3,16 +3,19 @@
 import argparse
 import difflib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
 
 import joblib
 import torch
 
 from lab import charts, stopping
-from lab.errors import InputError, RunsFailed
+from lab.errors import InputError, RunsFailed, encodable, library_warnings, say, warn
 from lab.results import Experiment
 
 
@@ -49,11 +52,12 @@ def parse_arguments(
         description="\n\n".join(doc.split("\n\n")[:2]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.color = False  # Python 3.14 has it, and we show no escapes
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
     add("--list", action=_List, experiments=experiments, help="name the experiments and stop")
     add("--data", type=Path, default=Path(__file__).parents[1] / "data", metavar="DIR", help="folder of your own data")
-    add("--out", type=Path, default=Path("plots"), metavar="DIR", help="folder of the results (default: %(default)s)")
+    add("--out", type=Path, metavar="DIR", help="folder of the results (default: plots, or quick with --quick)")
     add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
     add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core)")
     devices = ["auto", "cpu", "cuda", "mps"]
@@ -74,11 +78,22 @@ def parse_arguments(
             remedy = f"{near}choose from {' '.join(by_name)}"
             raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
     arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
+    arguments.out = arguments.out or Path("quick" if arguments.quick else "plots")
     arguments.device = device = choose_device(arguments.device)
     if arguments.redraw and arguments.fresh:
         raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
-    arguments.jobs = arguments.jobs or {"cpu": joblib.cpu_count(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    arguments.jobs = arguments.jobs or {"cpu": cores(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
     return arguments
+
+
+def cores() -> int:
+    """How many cores this process may use, as joblib says it."""
+    try:
+        return joblib.cpu_count()
+    except ValueError:
+        value = os.environ.pop("LOKY_MAX_CPU_COUNT", "")
+        warn(f"LOKY_MAX_CPU_COUNT='{value}' is no whole number, the environment, it is ignored")
+        return joblib.cpu_count()
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -114,43 +129,62 @@ def choose_device(name: str) -> str:
     return name
 
 
-# What the operating system says to saving where there is no room, no permission, or something in the way.
-UNSAVED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+# What to do about what the operating system refuses; reading says this of the data itself, see errors.about.
+SAVING = "see that it can be written or choose another folder with --out"
+REMEDIES = {number: "make room or choose another folder with --out" for number in (errno.ENOSPC, errno.EDQUOT)} | {
+    number: "allow more open files (ulimit -n) or give a smaller --jobs" for number in (errno.EMFILE, errno.ENFILE)
+}
 
 
 def run_script(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 1 runs failed, 2 bad usage or input, 130 stopped with Ctrl-C."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
-    sys.stdout.write, sys.stdout.flush = _unbroken(sys.stdout.write), _unbroken(sys.stdout.flush)
     try:
-        with stopping.listening():
+        with redirect_stdout(_Output(sys.stdout)), library_warnings(), stopping.listening():
             main()
             stopping.check()
     except RunsFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except OSError as error:
-        if error.errno not in UNSAVED:
-            raise
-        where = error.filename or "while saving"
-        print(f"error: {error.strerror}, {where}, make room or choose another folder with --out", file=sys.stderr)
+        where, remedy = error.filename or "while saving", REMEDIES.get(error.errno, SAVING)
+        say(f"error: {InputError(error.strerror or str(error), str(where), remedy)}")
         return 2
     except KeyboardInterrupt:
-        print(stopping.LINE, file=sys.stderr)
+        say(stopping.LINE)
         return 130
     return 0
 
 
-def _unbroken(method: Callable) -> Callable:
-    """A method of standard output that goes on in silence where nobody reads any more, as after `| head`."""
+class _Output(io.TextIOBase):
+    """Standard output, be it a terminal, a notebook, or one that nobody reads any more, as after `| head`."""
 
-    def call(*arguments):
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str | None:
+        return getattr(self.stream, "encoding", None)
+
+    def write(self, text: str) -> int:
+        self._try("write", encodable(text, self.stream))
+        return len(text)
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def flush(self) -> None:
+        self._try("flush")
+
+    def _try(self, method: str, *arguments: str) -> None:
         try:
-            return method(*arguments)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    return call
+            if self.stream is not None:
+                getattr(self.stream, method)(*arguments)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                warn(f"{error.strerror}, standard output, nothing more is printed; the results are saved all the same")
+            with suppress(OSError):  # not a file; or Python would try again at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            self.stream = None

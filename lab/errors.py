@@ -1,6 +1,30 @@
-"""What a script says in one line instead of a traceback."""
+"""What a script says in one line instead of a traceback, whatever others' names and libraries' warnings hold."""
 
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+LONGEST = 300  # characters of a part of an error, of which there are three, and of a name
+
+
+def printable(text: str, most: int = 10 * LONGEST) -> str:
+    r"""The text in one line of at most `most` characters, what a terminal would obey as escapes such as \x1b."""
+    line, half = escaped(" ".join(text.splitlines())), most // 2
+    return line if len(line) <= most else f"{line[:half]}...{line[3 - half :]}"
+
+
+def escaped(text: str) -> str:
+    """Lines in which what a terminal would obey is shown as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def encodable(text: str, stream: Any) -> str:
+    """The text with escapes for what a stream has no code for."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class InputError(Exception):
@@ -10,7 +34,7 @@ class InputError(Exception):
         super().__init__(what, where, remedy)  # all three, or a worker could not send it
 
     def __str__(self) -> str:
-        return " ".join(", ".join(self.args).splitlines())
+        return ", ".join(printable(part, LONGEST) for part in self.args)
 
 
 class RunsFailed(Exception):
@@ -21,6 +45,46 @@ class RunsFailed(Exception):
         super().__init__(f"not all runs could be done ({lacks}), {table}, the same command tries them again")
 
 
+class RunsMissing(Exception):
+    """What a report shows and what was not done or failed: the names of the runs."""
+
+    def __init__(self, runs: list[str]):
+        super().__init__(runs)
+        self.runs = runs
+
+
+def say(text: str) -> None:
+    """One line on stderr; where nobody can read it, the script goes on."""
+    with suppress(OSError, ValueError, AttributeError):  # gone, closed, none
+        sys.stderr.write(f"{encodable(printable(text), sys.stderr)}\n")
+        sys.stderr.flush()
+
+
 def warn(text: str) -> None:
     """One line on stderr: what is odd, where, and what follows."""
-    print(f"warning: {text}", file=sys.stderr)
+    say(f"warning: {text}")
+
+
+@contextmanager
+def about(where: Path | str, remedy: str) -> Iterator[None]:
+    """Whatever the operating system refuses inside is an InputError about its file or, where it names none, `where`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(error.strerror or str(error), str(error.filename or where), remedy) from error
+
+
+@contextmanager
+def library_warnings(tell: Callable[[str], None] = warn) -> Iterator[None]:
+    """What libraries warn of inside is one line of ours, told once however often they say it."""
+    told = set()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_) -> None:
+        if (category, str(message)) not in told:
+            told.add((category, str(message)))
+            tell(f"{message} ({category.__name__}), {filename} line {lineno}")
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker (stopped|was restarted) while")  # loky's, which replaces it itself
+        warnings.showwarning = show
+        yield

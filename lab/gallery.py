@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock
 
 from lab import charts, files
-from lab.errors import InputError, RunsFailed
+from lab.errors import InputError, RunsFailed, escaped
 from lab.results import SPLITS, Experiment, Report, Result
 from lab.statistics import show
 
@@ -169,7 +169,7 @@ def describe(experiment: Experiment, report: Report, script: str, made_in: str =
 
 
 def brief(experiment: Experiment, report: Report) -> str:
-    """The report as text for a terminal or a log: headline, table, verdicts."""
+    """The report as text for a terminal or a log: headline, table, verdicts; others' names can't command it."""
     width = shutil.get_terminal_size().columns
     whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
     title = textwrap.fill(f"{experiment.section} {experiment.name}: {report.headline}", **whole)
@@ -179,7 +179,7 @@ def brief(experiment: Experiment, report: Report) -> str:
     table = pd.DataFrame(cells, names, header[3:]).to_string(line_width=max(width, 20), justify="left")
     table = [re.sub(" +$", "", table, flags=re.MULTILINE), ""] if lines else []
     verdicts = [textwrap.fill(f"- {verdict}", subsequent_indent="  ", **whole) for verdict in report.verdicts]
-    return "\n".join(["", title, "", *table, *verdicts])
+    return escaped("\n".join(["", title, "", *table, *verdicts]))
 
 
 def _columns(report: Report) -> list[tuple[str, str]]:

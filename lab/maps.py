@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import zip_longest
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -135,7 +136,7 @@ class Atlas:
             chosen[country, clash.argmin()] = 1
         return chosen @ shades
 
-    def figure(self, title: str, foot: str, columns: int = 1) -> tuple[plt.Figure, plt.Axes | np.ndarray]:
+    def figure(self, title: str, foot: str, columns: int = 1) -> tuple[Figure, Axes | np.ndarray]:
         """A figure for maps side by side, as high as they need."""
         height = 8.6 * self.rows / self.columns
         fig, axes = charts.figure(title, foot, 1, columns, (8.6 * columns + 0.9, height + 1.6))
@@ -156,7 +157,7 @@ class Atlas:
         land = np.where(several(labels, 2)[..., None], 1.0, colours)  # with white borders
         return (255 * (sea + inside * (land - sea))).astype(np.uint8), coarse
 
-    def draw(self, ax: plt.Axes, predict: Predict, small: bool = False) -> None:
+    def draw(self, ax: Axes, predict: Predict, small: bool = False) -> None:
         """A prediction space: countries in colour and by name, wrong test places as dots.
 
         The small one has no names, degrees or legend.
@@ -180,7 +181,7 @@ class Atlas:
         ax.legend(handles=[dots, pale], loc="upper left", bbox_to_anchor=(0, -0.03), handletextpad=0.4, ncols=2)
         self.write_names(ax, np.where(self.land > 0, labels, -1))
 
-    def write_names(self, ax: plt.Axes, labels: np.ndarray) -> None:
+    def write_names(self, ax: Axes, labels: np.ndarray) -> None:
         """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none.
 
         A name is as large as its country allows, from 6 to 11 points. The larger ones come first; one that would cover
@@ -197,7 +198,7 @@ class Atlas:
                     where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
                     ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
 
-    def rooms(self, ax: plt.Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
+    def rooms(self, ax: Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
         """How large each name could be: font size (points), country, the name on one line and on several, the middle
         of its room (column, row), width and height per point of font size (cells).
         """
@@ -220,7 +221,7 @@ class Atlas:
                 middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
                 yield 1.5 * room.max() / width, country, lines, middle, unit
 
-    def forming(self, title: str, foot: str, stages: dict[str, Predict]) -> plt.Figure:
+    def forming(self, title: str, foot: str, stages: dict[str, Predict]) -> Figure:
         """The map at stages of a training, {its title: what is predicted}: the last one large, the others small."""
         *early, last = stages
         columns = -(-len(early) // 2)

@@ -19,6 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lab.errors import escaped
+
 TOLD = 4  # numbers of a run on the board: fraction done, epoch, loss, accuracy
 NARROW = 70  # columns below which there is no room for headlines, and a running run takes two lines
 
@@ -126,7 +128,7 @@ class Display:
         shown, more = self._shown([state for state, _ in states], room)
         for line, (state, style) in ((self.lines[n], states[n]) for n in shown):
             cells = [line.section, line.name, state, *([line.headline] if wide else [])]
-            table.add_row(*(Text(cell.encode(encoding, "replace").decode(encoding), style) for cell in cells))
+            table.add_row(*(Text(escaped(cell).encode(encoding, "replace").decode(encoding), style) for cell in cells))
         for text in more:
             table.add_row("", Text(text, "dim"))
         return table

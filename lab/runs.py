@@ -16,7 +16,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,10 +29,11 @@ import torch
 
 from lab import cluster as dask
 from lab import keys, progress, stopping
-from lab.errors import InputError, warn
+from lab.errors import InputError, about, library_warnings, warn
 from lab.files import write_whole
 
 DIES = "its process dies, perhaps for lack of memory: fewer processes on a machine may help"
+SCRATCH = "make room there or name another one with TMPDIR"
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 Arrays = dict[str, np.ndarray]
 
@@ -140,14 +141,16 @@ def finish_runs(
     fresh: bool = False,
     redraw: bool = False,
     cluster: str | None = None,
+    apart: bool = False,
     done: Callable[[str, Arrays], None] = lambda name, arrays: None,
     watching: Callable[[Sequence[Run], np.ndarray], AbstractContextManager] = lambda runs, board: nullcontext(),
 ) -> dict[str, Arrays]:
     """Do the runs that are not in `folder` yet, in turn, in `jobs` processes of one thread each.
 
-    With `cluster`, the address of a Dask scheduler, its workers do them; with `redraw`, nobody does. A finished run is
-    on disk as soon as this process, the only one that writes, has its arrays. A run that fails is reported on stderr
-    and the rest goes on; its traceback is in `folder`.
+    One job is done in this process but with `apart`, for runs that may abort. With `cluster`, the address of a Dask
+    scheduler, its workers do them; with `redraw`, nobody does. A finished run is on disk as soon as this process, the
+    only one that writes, has its arrays. A run that fails is reported on stderr and the rest goes on; its traceback is
+    in `folder`.
 
     done(name, arrays) is called for every kept and every finished run, here and in between, so that what it takes
     time for goes on beside the other runs; after Ctrl-C once more for those that were finished in this call. Runs are
@@ -170,11 +173,14 @@ def finish_runs(
 
     if missing and not redraw:
         missing = in_turn(missing, jobs)
-        with tempfile.TemporaryDirectory() as scratch, stopping.listening():
-            board = Path(scratch) / "board"
+        processes = max(2, min(jobs, len(missing))) if jobs > 1 else int(apart)  # one run here could end this process
+        with ExitStack() as scratch, stopping.listening():
+            with about("the temporary folder", SCRATCH):
+                board = Path(scratch.enter_context(tempfile.TemporaryDirectory())) / "board"
+                rows = progress.make_board(board, len(missing))
             try:
-                with watching(missing, progress.make_board(board, len(missing))):
-                    _do_all(missing, data, paths, board, jobs, cluster, kept, tell)
+                with watching(missing, rows):
+                    _do_all(missing, data, paths, board, processes, cluster, kept, tell)
             except KeyboardInterrupt:
                 with stopping.once_more():
                     for name in names - told.keys():
@@ -210,19 +216,20 @@ def _do_all(
     data: tuple,
     paths: dict[str, Path],
     board: Path,
-    jobs: int,
+    processes: int,
     address: str | None,
     kept: list[str],
     tell: Callable[[str], None],
 ) -> None:
     """Do the runs, and tell of each when it is done, and of those in `kept`, which is emptied, when there is time.
 
+    With 0 processes, this one does them.
     A process that dies takes the pool with it and does not say which run it had. So the runs that were under way are
     tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
     that were waiting for workers that died, too.
     """
     fractions = progress.read_board(board)[:, 0]
-    failed: set[int] = set()
+    failed, told = set(), set()
     left, alone = list(range(len(runs))), []
 
     def fail(n: int, problem: str) -> None:
@@ -230,10 +237,15 @@ def _do_all(
         failed.add(n)
         warn(f"the run {runs[n].name} failed ({problem})")
 
-    def take(n: int, finished: bool, problem: str, trace: str) -> None:
+    def take(n: int, finished: bool, problem: str, trace: str, said: list[str]) -> None:
         fractions[n] = 1.0 if finished else 0.0
+        for text in said:
+            if text not in told:
+                warn(text)
+        told.update(said)
         if trace:
             report = paths[runs[n].name].with_name(f"{runs[n].name}.error.txt")
+            report.parent.mkdir(parents=True, exist_ok=True)
             write_whole(report, trace.encode())
             problem = f"{problem}; see {report}"
         if problem:
@@ -242,7 +254,6 @@ def _do_all(
         if finished:
             tell(runs[n].name)
 
-    processes = 1 if jobs == 1 else max(2, min(jobs, len(runs)))  # one run in this process could end it
     with _executor(data, board, processes, address) as (submit, ahead):
 
         def do(numbers: list[int]) -> None:
@@ -295,11 +306,11 @@ def _on_disk(future: Future, path: Path) -> Future:
 
     def keep(given: Future) -> None:
         try:
-            number, arrays, problem, trace = given.result()
+            number, arrays, *others = given.result()
             if arrays:
                 with stopping.postponed():
                     _keep(path, arrays)
-            kept.set_result((number, bool(arrays), problem, trace))
+            kept.set_result((number, bool(arrays), *others))
         except BaseException as error:  # Ctrl-C, too
             kept.set_exception(error)
 
@@ -309,13 +320,13 @@ def _on_disk(future: Future, path: Path) -> Future:
 
 @contextmanager
 def _executor(
-    data: tuple, board: Path, jobs: int, address: str | None
+    data: tuple, board: Path, processes: int, address: str | None
 ) -> Iterator[tuple[Callable[[Run, int], Future], int]]:
     """submit(run, number) -> Future, and how many futures it may have at a time."""
     if address:
         with dask.executor(address, data, _versions()) as submit:
             yield lambda run, number: submit(functools.partial(_do, run, number, board, None)), sys.maxsize
-    elif jobs == 1:
+    elif not processes or _alone(processes):
 
         def here(run: Run, number: int) -> Future:
             future = Future()
@@ -325,22 +336,34 @@ def _executor(
         yield here, 1
     else:
         stored = board.with_name("data")
-        joblib.dump(data, stored)  # the workers share its arrays, mapped from there
-
-        pool = None
-
-        def there(run: Run, number: int) -> Future:
-            nonlocal pool
-            with stopping.hidden_from_children():
-                pool = loky.get_reusable_executor(jobs, env=ONE_THREAD)  # another one if it is broken
-                return pool.submit(_do, run, number, board, os.getpid(), stored)
-
+        with about(board.parent, SCRATCH):
+            joblib.dump(data, stored)  # the workers share its arrays, mapped from there
         try:
-            yield there, 2 * jobs
+            yield lambda run, number: _submit(processes, _do, run, number, board, os.getpid(), stored), 2 * processes
         except BaseException:
-            if pool:
-                pool.shutdown(kill_workers=True)
+            loky.get_reusable_executor(processes, env=ONE_THREAD).shutdown(kill_workers=True)
             raise
+
+
+def _submit(processes: int, *call) -> Future:
+    with stopping.hidden_from_children():
+        return loky.get_reusable_executor(processes, env=ONE_THREAD).submit(*call)  # another one if it is broken
+
+
+def _alone(processes: int) -> bool:
+    """Whether worker processes can't be started, as in a daemonic one or without semaphores; a warning says so."""
+    reason = "joblib is in its serial mode" if joblib.parallel.mp is None else ""
+    try:
+        if not reason:
+            _submit(processes, one_thread)  # as loky measures growth from what a process has after its first call
+    except (OSError, AssertionError, RuntimeError) as error:
+        reason = str(error)
+    if reason:
+        _warn_once(f"worker processes can't be started ({reason}), this machine, one process does the work")
+    return bool(reason)
+
+
+_warn_once = functools.cache(warn)  # runs are finished several times
 
 
 def _readable(path: Path) -> bool:
@@ -352,6 +375,7 @@ def _readable(path: Path) -> bool:
 
 
 def _keep(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         with zipfile.ZipFile(unfinished, "w") as archive:  # as np.savez, which takes no array named `file`
@@ -384,8 +408,8 @@ def _load(stored: Path) -> tuple:
     return joblib.load(stored, mmap_mode="r")
 
 
-def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Path) -> tuple[int, Arrays, str, str]:
-    """Do a run: (its number, its arrays, what is wrong with it, the traceback). Raises InputError.
+def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Path) -> tuple:
+    """Do a run: (its number, its arrays, what is wrong with it, the traceback, libraries' warnings). Raises InputError.
 
     `board` is where to write its progress, if it is on this machine; `parent` the process to end with; `data` may be
     the file that holds them.
@@ -404,16 +428,17 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
             os._exit(1)
 
     reach(1e-9)
-    started = time.perf_counter()
+    started, said = time.perf_counter(), []
     try:
         given = _load(data) if isinstance(data, Path) else data
-        arrays = run.function(run.config, *given, *run.arguments, reach)
+        with library_warnings(said.append):
+            arrays = run.function(run.config, *given, *run.arguments, reach)
         arrays = {name: np.asarray(values) for name, values in arrays.items()}
         if odd := [name for name, values in arrays.items() if values.dtype.hasobject]:
             raise TypeError(f"it gives no array of numbers or texts for {' and '.join(odd)}")
     except InputError:
         raise
     except Exception as error:
-        return number, {}, f"{type(error).__name__}: {error}".splitlines()[0][:200], traceback.format_exc()
+        return number, {}, f"{type(error).__name__}: {error}".splitlines()[0][:200], traceback.format_exc(), said
     made = {"made_on": np.array(machine()), "run_seconds": np.array(time.perf_counter() - started)}
-    return number, arrays | made, "", ""
+    return number, arrays | made, "", "", said

@@ -5,17 +5,20 @@ where it is raised in a finaliser or a callback, Python reports it and goes on. 
 that even then Ctrl-C, and an InputError such as that of an impossible Config, end in one line.
 """
 
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from lab.errors import InputError
+from lab.errors import InputError, say
 
+STYLE = Path(__file__).parents[1] / "study.mplstyle"
 LINE = "stopped: finished runs are kept, the same command goes on from here"
 
 
@@ -38,19 +41,37 @@ def _leave(*_) -> None:
 def _tell(kind: type, error: BaseException, trace) -> None:
     if not issubclass(kind, InputError):
         return sys.__excepthook__(kind, error, trace)
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    say(f"error: {error}")
     os._exit(2)
 
 
-_main = Path(getattr(sys.modules["__main__"], "__file__", None) or "/")
-if _main.resolve().parent == Path(__file__).resolve().parents[1] and threading.current_thread().name == "MainThread":
+def _own_process() -> bool:
+    """Whether Python was started with a script beside lab/, and not with a notebook or an editor that runs one."""
+    main = sys.modules["__main__"]
+    script = Path(getattr(getattr(main, "__loader__", None), "path", None) or "/")  # they replace __file__ alone
+    return script.resolve().parent == Path(__file__).resolve().parents[1] and _in_main_thread()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()  # others hear no signal
+
+
+if _own_process():
     signal.signal(signal.SIGINT, _leave)  # until `listening` is entered, when there is nothing to clear up yet
     sys.excepthook = _tell
+    # What libraries say, or stop at, while they are imported: of joblib lab/runs.py says it, and matplotlib is to read
+    # no file but ours and to choose no backend.
+    warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    os.environ |= {"MATPLOTLIBRC": str(STYLE), "MPLBACKEND": "agg"}
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt inside, and `check` raises it again where it was lost, without a word."""
+    if not _in_main_thread():
+        yield
+        return
     before, tell = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if not isinstance(before, _Handler):
         signal.signal(signal.SIGINT, _Handler())
@@ -72,8 +93,11 @@ def check() -> None:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Ctrl-C waits for the end of what is inside; only within `listening`."""
+    """Ctrl-C waits for the end of what is inside, within `listening`."""
     handler = signal.getsignal(signal.SIGINT)
+    if not isinstance(handler, _Handler):
+        yield
+        return
     handler.postponed = True
     try:
         yield

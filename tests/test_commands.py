@@ -1,9 +1,14 @@
 """The command line: its help and its list, what it chooses, and the exit codes."""
 
 import errno
+import io
 import os
+import re
 import sys
+import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +17,7 @@ import NN_tutorial
 import xg
 from lab import commands, stopping
 from lab.commands import parse_arguments, run_script
-from lab.errors import InputError, RunsFailed
+from lab.errors import InputError, RunsFailed, warn
 from lab.results import Experiment, experiments_in
 
 EXPERIMENTS = [Experiment(f"1.{number}", name, "asks", {}, None) for number, name in enumerate(("depth", "width"), 1)]
@@ -65,6 +70,10 @@ def test_there_is_a_job_for_each_core_or_device(monkeypatch):
         (InputError("what\nit is", "where", "remedy"), 2, "error: what it is, where, remedy\n"),
         (OSError(errno.ENOSPC, "No space left", "plots/a.png"), 2,
          "error: No space left, plots/a.png, make room or choose another folder with --out\n"),
+        *((OSError(number, os.strerror(number)), 2, f"error: {os.strerror(number)}, while saving, {remedy}\n")
+          for number, remedy in ((errno.ESTALE, commands.SAVING), (errno.EPERM, commands.SAVING),
+                                 (errno.EMFILE, "allow more open files (ulimit -n) or give a smaller --jobs"))),
+        (OSError("of no number"), 2, f"error: of no number, while saving, {commands.SAVING}\n"),
         (KeyboardInterrupt(), 130, f"{stopping.LINE}\n"),
     ],
 )  # fmt: skip
@@ -77,24 +86,96 @@ def test_exit_codes(error, code, said, capsys):
     assert capsys.readouterr().err == said
 
 
-def test_what_is_nobodys_fault_is_raised():
-    def main():
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    with pytest.raises(OSError, match="Too many"):
-        run_script(main)
+def test_a_quick_run_has_a_folder_of_its_own():
+    for given, out in (("", "plots"), ("--quick", "quick"), ("--quick --out x", "x"), ("--out plots --quick", "plots")):
+        assert parse_arguments("", [], given.split()).out == Path(out)
+    assert "quick/" in (Path(__file__).parents[1] / ".gitignore").read_text().splitlines()
 
 
-def test_a_reader_that_goes_away_and_names_that_the_terminal_cannot_show_stop_nothing(monkeypatch, tmp_path):
-    def main():
+def test_a_number_of_cores_that_is_none_is_ignored(monkeypatch, capsys):
+    for value in ("", "many", "2.5"):
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", value)
+        assert parse_arguments("", [], []).jobs >= 1
+        assert capsys.readouterr().err.startswith(f"warning: LOKY_MAX_CPU_COUNT='{value}' is no whole number, ")
+
+
+ODD = ("\x1b[31mred\x07", r"\x1b[31mred\x07"), ("a\nerror: b\u2028c", "a error: b c"), ("x\u202ey", r"x\u202ey")
+
+
+@pytest.mark.parametrize(("name", "shown"), [*ODD, ("x\0\udcff", r"x\x00\udcff"), ("x" * 10**6, "x" * 147 + "...")])
+def test_names_of_others_are_escaped_and_cut_in_errors_and_warnings(name, shown, capsys):
+    def main() -> None:
+        warn(f"odd, {name}, go on")
+        raise InputError(f"'{name}' is odd", name, "call it otherwise")
+
+    assert run_script(main) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.isprintable()
+    assert error.isprintable()
+    assert error.startswith(f"error: '{shown}"[:150])
+    assert error.endswith(", call it otherwise")
+    assert shown.strip(".") in warning
+    assert len(error) < 1000 < 4000 > len(warning)
+
+
+def test_a_library_that_warns_is_one_line_once(capsys):
+    def main() -> None:
+        for _ in range(3):
+            warnings.warn("divide by\nzero", RuntimeWarning, stacklevel=1)
+            np.float64(1) / np.float64(0)
+
+    assert run_script(main) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"warning: divide by zero \(RuntimeWarning\), .*test_commands.py line \d+", first)
+    assert second.startswith("warning: divide by zero encountered in ")
+
+
+class Notebook:
+    """Standard output as IPython's, IDLE's and Spyder's: what is written, and no more."""
+
+    encoding = None
+    isatty = bool
+
+    def __init__(self):
+        self.said = ""
+
+    def write(self, text: str) -> None:
+        self.said += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_standard_output_may_be_anything(monkeypatch, tmp_path, capsys):
+    def main() -> None:
         print("Ελ" + "x" * 100_000, flush=True)
         (tmp_path / "saved").touch()
 
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as gone, open(tmp_path / "terminal", "w", encoding="ascii") as ascii_only:
-        for terminal in (gone, ascii_only):
-            monkeypatch.setattr(sys, "stdout", terminal)
-            assert run_script(main) == 0
+    said, full = Notebook(), Path("/dev/full")
+    with (
+        os.fdopen(writer, "w") as gone,
+        open(tmp_path / "terminal", "w", encoding="ascii") as ascii_only,
+        open(full if full.exists() else os.devnull, "w") as no_room,
+    ):
+        for stream in (gone, ascii_only, said, None, no_room):
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stream)
+                assert run_script(main) == 0
+                assert sys.stdout is stream
             (tmp_path / "saved").unlink()
     assert (tmp_path / "terminal").read_text().startswith("\\u0395\\u03bbx")
+    assert said.said.startswith("Ελx")
+    lost = (
+        "warning: No space left on device, standard output, nothing more is printed; the results are saved all the same"
+    )
+    assert capsys.readouterr().err == (f"{lost}\n" if full.exists() else "")
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_standard_error_may_be_none_or_closed(stream, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
+    if stream:
+        stream.close()
+    assert run_script(lambda: warn("odd")) == 0
