@@ -1,5 +1,7 @@
 """Figures: their files, their labels, and what becomes of a run that diverged."""
 
+import os
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +35,44 @@ def test_a_figure_comes_as_png_and_in_the_format_asked_for_with_the_same_bytes(k
             charts.save(charts.figure("Title", "A note.")[0], tmp_path / "a.png")
             with Image.open(tmp_path / "a.png") as image:
                 assert image.size == size
+
+
+LOOKS = {
+    **{"text.usetex": True, "font.size": 30, "figure.facecolor": "black", "axes.facecolor": "black"},
+    **{"axes.prop_cycle": matplotlib.cycler(color=["white"]), "savefig.dpi": 20, "axes.grid": False},
+}
+DRAW = """
+import lab.stopping, sys
+from pathlib import Path
+from lab import charts
+fig, ax = charts.figure("A finding", "A note.")
+ax.plot([1, 2], [1, 3], label="a")
+ax.legend()
+charts.save(fig, Path(sys.argv[1]))
+"""
+
+
+def test_the_look_of_a_figure_depends_on_nothing_outside_the_repository(copied, python, tmp_path):
+    script = copied({}) / "draw.py"
+    script.write_text(DRAW)
+    (tmp_path / "matplotlibrc").write_bytes(b"axes.facecolor: black\nnonsense: 3\naxes.grid: perhaps\n\xff\n")
+    theirs = {
+        "MATPLOTLIBRC": str(tmp_path),
+        "MPLBACKEND": "nonsense",
+        "MPLCONFIGDIR": "/proc/none",
+        "HOME": "/proc/none",
+    }
+    done = python(script, tmp_path / "script.png", env=os.environ | theirs)
+    assert (done.returncode, done.stderr) == (0, "")
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(LOOKS)  # as a notebook has it
+        charts.output("png", quick=False)
+        fig, ax = charts.figure("A finding", "A note.")
+        ax.plot([1, 2], [1, 3], label="a")
+        ax.legend()
+        charts.save(fig, tmp_path / "notebook.png")
+    assert (tmp_path / "script.png").read_bytes() == (tmp_path / "notebook.png").read_bytes()
+    assert plt.get_fignums() == []  # no notebook shows it
 
 
 HEIGHTS = st.lists(st.floats(-2, 12) | st.sampled_from([1.0, np.nan, np.inf, -np.inf]), max_size=15)

@@ -1,17 +1,22 @@
 """lab/runs.py: what happens to the other runs when one fails or its process is killed, and what a run is given."""
 
+import errno
 import importlib.metadata
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from lab import stopping
+from lab import runs, stopping
 from lab.errors import InputError
 from lab.places import Places
 from lab.runs import Run, finish_runs, in_turn
@@ -145,6 +150,69 @@ def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatc
     table = (tmp_path / "NN_tutorial.csv").read_text()
     assert ",failed," not in table
     assert "\n6.1.1,lr 1," in table
+
+
+def of_whom(fault: str, progress) -> dict[str, np.ndarray]:
+    for _ in range(3):
+        warnings.warn("a class of one place", UserWarning, stacklevel=1)
+    return {"process": np.array(os.getpid())}
+
+
+@pytest.mark.parametrize("why", ["serial mode", "daemonic", "Resource temporarily unavailable"])
+def test_where_no_process_can_be_started_this_one_does_the_work_with_one_warning(why, tmp_path, monkeypatch, capfd):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    if why == "serial mode":
+        monkeypatch.setattr(runs.joblib.parallel, "mp", None)
+    elif why == "daemonic":
+        runs.loky.get_reusable_executor(2).shutdown(wait=True)  # or its processes are taken
+        monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    else:
+        monkeypatch.setattr(runs.loky, "get_reusable_executor", refuse)
+    runs._warn_once.cache_clear()
+    for folder in ("first", "second"):
+        done = finish_runs([Run(f"run{n}", of_whom, "") for n in range(3)], (), {}, tmp_path / folder, 2)
+        assert {int(arrays["process"]) for arrays in done.values()} == {os.getpid()}
+    said = [line for line in capfd.readouterr().err.splitlines() if "a class of one place" not in line]
+    assert len(said) == 1
+    assert re.fullmatch(f"warning: worker processes can't be started \\(.*{why}.*\\), .* one process does .*", said[0])
+
+
+def test_in_a_thread(tmp_path):
+    for jobs in (1, 2):
+        with ThreadPoolExecutor(1) as thread:
+            done = thread.submit(finish_runs, some()[:2], (), {}, tmp_path / str(jobs), jobs).result()
+        assert set(done) == {"good0", "good1"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_libraries_warn_of_in_several_runs_is_one_line(jobs, tmp_path, capfd):
+    finish_runs([Run(f"run{n}", of_whom, "") for n in range(3)], (), {}, tmp_path, jobs)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"warning: a class of one place \(UserWarning\), .*test_runs.py line \d+", line)
+
+
+def test_one_job_is_done_apart_where_it_may_abort(tmp_path, capfd):
+    aborts = Run("aborts", work, "killed", cost=9.0)
+    assert set(finish_runs([aborts, *some()], (), {}, tmp_path, 1, apart=True)) == {f"good{i}" for i in range(4)}
+    assert "the run aborts failed (its process dies" in capfd.readouterr().err
+
+
+def removes(fault: Path, progress) -> dict[str, np.ndarray]:
+    """Somebody removes OUT while a run is under way."""
+    shutil.rmtree(fault)
+    return {"done": np.array(1)}
+
+
+def test_out_that_is_removed_is_made_again_and_what_cannot_be_saved_is_about_out(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    finished = finish_runs([*some()[:1], Run("removes", removes, out)], (), {}, out, 1)
+    assert set(finished) == {"removes"}
+    monkeypatch.setenv("TMPDIR", "/proc/none")
+    monkeypatch.setattr(runs.tempfile, "tempdir", "/proc/none")
+    with pytest.raises(InputError, match=r"No such file or directory, /proc/none/\w+, make room there or .* TMPDIR"):
+        finish_runs(some()[:1], (), {}, out, 1)
 
 
 def test_files_that_another_process_is_writing_are_left_alone(tmp_path):

@@ -83,12 +83,16 @@ raise ValueError("a slip")
 """
 
 
-@pytest.mark.parametrize("place", ["beside lab", "elsewhere", "a notebook"])
+@pytest.mark.parametrize("place", ["beside lab", "elsewhere", "a notebook", "an editor"])
 def test_only_a_script_beside_lab_is_taken_over_and_other_errors_keep_their_traceback(place, copied, python, tmp_path):
     code = copied({})
     script = (code if place == "beside lab" else tmp_path) / "script.py"
     script.write_text(STATE)
-    command = ("-c", STATE) if place == "a notebook" else (script,)
+    commands = {
+        "a notebook": ("-c", STATE),
+        "an editor": ("-c", f"__file__ = {str(code / 'NN_tutorial.py')!r}\n{STATE}"),  # as %run, Spyder and IDLE do it
+    }
+    command = commands.get(place, (script,))
     done = python(*command, env={**os.environ, "PYTHONPATH": str(code)})
     first, *others = done.stderr.splitlines()
     assert (first, done.returncode) == (str(place != "beside lab"), 1)
