@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LONGEST = 300  # characters of a part of an error, of which there are three, and of a name
+LONGEST = 300  # characters of a part of an error, of which there are three
+READING = "make it readable or give --data another folder"
 
 
 def printable(text: str, most: int = 10 * LONGEST) -> str:

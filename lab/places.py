@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lab.errors import InputError
+from lab.errors import READING, InputError, about
 from lab.files import check_folder, warn_of_repeats
 from lab.results import SPLITS
 
@@ -40,6 +40,7 @@ class Places:
         )
 
 
+@about("the places", READING)
 def load_places(folder: Path) -> Places:
     """Read train.csv, validation.csv and test.csv (columns long, lat, country; others are ignored).
 

@@ -1,5 +1,6 @@
 """Does the runs of a study: each once, in processes of this machine or of a cluster, and keeps what they give."""
 
+import errno
 import functools
 import heapq
 import importlib.metadata
@@ -370,7 +371,9 @@ def _readable(path: Path) -> bool:
     try:
         with np.load(path) as arrays:
             return len(dict(arrays)) > 0
-    except Exception:  # reading a damaged archive raises nearly anything
+    except Exception as error:  # reading a damaged archive raises nearly anything
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # it isn't damaged, and so not to be deleted
+            raise
         return False
 
 

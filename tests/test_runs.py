@@ -215,6 +215,17 @@ def test_out_that_is_removed_is_made_again_and_what_cannot_be_saved_is_about_out
         finish_runs(some()[:1], (), {}, out, 1)
 
 
+def test_a_finished_run_that_cannot_be_read_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    finish_runs(some()[:1], (), {}, tmp_path, 1)
+    monkeypatch.setattr(np, "load", refuse)
+    with pytest.raises(OSError, match=r"Input/output error: .*good0-.*npz"):
+        finish_runs(some()[:1], (), {}, tmp_path, 1)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+
 def test_files_that_another_process_is_writing_are_left_alone(tmp_path):
     (tmp_path / "run-abc.1.tmp").touch()
     (tmp_path / "run-abc.2.tmp").touch()
