@@ -3,7 +3,7 @@
     python NN_tutorial.py                        all twelve experiments
     python NN_tutorial.py learning-rate depth    only these two (see --list)
     python NN_tutorial.py --data DIR             your places, see data/README.md
-    python NN_tutorial.py --quick                every code path, into quick/; no results
+    python NN_tutorial.py --quick                every code path, into quick/
 
 How to read it: `Config` says what is trained, `mlp` is the network, `train_one` trains it. Then the experiments, each
 under the configurations that it compares; `main` runs them. Results are in plots/README.md, with all numbers in

@@ -3,7 +3,7 @@
     python cnn.py                        all experiments on the demo set
     python cnn.py fine-tune samples      only these two (see --list)
     python cnn.py --data DIR             your photos, see data/README.md
-    python cnn.py --quick                every code path, into quick/; no results
+    python cnn.py --quick                every code path, into quick/
 
 The photos are in train|val|test, real|fake in each, or in 0_real and 1_fake alone; the demo set is built on first use.
 

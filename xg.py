@@ -2,7 +2,7 @@
 
     python xg.py                        on the demo set of faces
     python xg.py --data DIR             your photos, see data/README.md
-    python xg.py --quick                every code path, into quick/; no results
+    python xg.py --quick                every code path, into quick/
 
 The photos are in train|val|test, real|fake in each, or in 0_real and 1_fake alone; the demo set is built on first use.
 

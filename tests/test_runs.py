@@ -208,7 +208,8 @@ def removes(fault: Path, progress) -> dict[str, np.ndarray]:
 def test_out_that_is_removed_is_made_again_and_what_cannot_be_saved_is_about_out(tmp_path, monkeypatch):
     out = tmp_path / "out"
     finished = finish_runs([*some()[:1], Run("removes", removes, out)], (), {}, out, 1)
-    assert set(finished) == {"removes"}
+    assert set(finished) == {"good0", "removes"}
+    assert [path.name[:7] for path in out.iterdir()] == ["removes"]
     monkeypatch.setenv("TMPDIR", "/proc/none")
     monkeypatch.setattr(runs.tempfile, "tempdir", "/proc/none")
     with pytest.raises(InputError, match=r"No such file or directory, /proc/none/\w+, make room there or .* TMPDIR"):
