@@ -29,31 +29,35 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import LayerGradCam
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import helpers
 import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, Rows, Run, experiment, train_epoch
-from lab import backbones, charts, comparison, processes, statistics, verdicts
+from lab import backbones, charts, comparison, processes, resuming, statistics, verdicts
 from lab.commands import whole
 from lab.comparison import compare_baselines, find_samples
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
+from lab.progress import Reached
 from lab.runs import one_thread
 from lab.statistics import accuracy_on_test, choose, detection_scores, right_answers
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
 DEMO_SIZE = 112  # of the demo photos' 92 x 112; four times as fast as 224
+EVALUATED = 16  # photos together, so that activations stay in the processor's cache and memory small
 # Okabe and Ito's colours that charts.LOOK leaves to the baselines; markers and line styles keep them apart in grey.
 LOOKS = {
     "XGBoost": {"color": "#666666", "marker": "x", "linestyle": (0, (1, 1))},
@@ -83,7 +87,13 @@ class Config:
 
     @property
     def view(self) -> View:
-        return View(self.size, self.size)
+        side = self.size * 8 // 7 if self.longer else self.size  # of which crops are cut
+        return View(side, side)
+
+    @property
+    def longer(self) -> bool:
+        """Whether train_longer trains it."""
+        return self.baseline.startswith("longer")
 
 
 class Detector(nn.Module):
@@ -91,7 +101,7 @@ class Detector(nn.Module):
 
     def __init__(self, backbone: str, size: int, precision: str, weights: np.ndarray | None):
         super().__init__()
-        self.backbone, width = backbones.make_backbone(backbone, size, weights)
+        self.backbone, self.pool, width = backbones.make_backbone(backbone, size, weights)
         self.head = nn.Linear(width, 1)
         self.bf16 = precision == "bf16"
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1))
@@ -106,22 +116,24 @@ class Detector(nn.Module):
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(photos)).squeeze(1)
 
+    def grad_cam(self, photos: torch.Tensor) -> torch.Tensor:
+        """Where the last convolution speaks for fake (positive) or real (negative), (n, rows, columns).
+
+        Grad-CAM (Selvaraju et al. 2017) without its final ReLU, so that either class can be asked for. As only average
+        pooling and a linear head follow, the logit's gradient is the head's weight over the number of places.
+        """
+        seen = []
+        hook = self.pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
+        self.features(photos)
+        hook.remove()
+        (activations,) = seen
+        return torch.einsum("nkij,k->nij", activations, self.head.weight[0]) / activations[0, 0].numel()
+
 
 def make_detector(config: Config, weights: np.ndarray | None, device: str) -> Detector:
     torch.manual_seed(config.seed)
     detector = Detector(config.backbone, config.size, config.precision, weights)
     return detector.to(device, memory_format=torch.channels_last)
-
-
-def grad_cam(detector: Detector, photos: torch.Tensor) -> np.ndarray:
-    """Where the last convolution speaks for fake (positive) or real (negative), (n, rows, columns) float16.
-
-    Grad-CAM (Selvaraju et al. 2017) by captum, its final ReLU left out so that either class can be asked for.
-    """
-    detector.eval()
-    pool = detector.backbone.avgpool if hasattr(detector.backbone, "avgpool") else detector.backbone._avg_pooling
-    maps = LayerGradCam(detector, pool).attribute(photos, attribute_to_layer_input=True)
-    return maps.detach().squeeze(1).float().cpu().numpy().astype(np.float16)
 
 
 # ---------------------------------------------------------------------------- how it is trained
@@ -131,7 +143,7 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
     """Baselines scratch and fine-tune: train all of the network.
 
     Returns step_loss (steps,), cross-entropy in nats; logits_SPLIT (n,) of each split after training;
-    cam (test photos, rows, columns), see grad_cam; seconds, the wall time of the training.
+    cam (test photos, rows, columns) float16, see grad_cam; seconds, the wall time of the training.
     """
     detector = make_detector(config, weights if config.baseline == "fine-tune" else None, device)
     model = processes.parallel(detector)
@@ -146,23 +158,79 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
         losses.append(train_epoch(model, steps, optimizer, processes.mean(binary_cross_entropy_with_logits)))
     seconds = time.perf_counter() - start
     detector.eval()
-    logits = torch.inference_mode()(detector.forward)
-    arrays = {f"logits_{split}": over_photos(logits, photos, split, config, device) for split in SPLITS}
-    arrays["cam"] = over_photos(functools.partial(grad_cam, detector), photos, "test", config, device)
+    arrays = {f"logits_{split}": over_photos(detector, photos, split, config, device) for split in SPLITS}
+    arrays["cam"] = over_photos(detector.grad_cam, photos, "test", config, device).astype(np.float16)
     return {**arrays, "step_loss": torch.cat(losses).cpu().numpy(), "seconds": np.array(seconds)}
 
 
 def counted(batches, steps: int, epoch: int, epochs: int, progress: Progress):
     for step, batch in enumerate(batches):
-        progress(0.7 * (epoch + step / steps) / epochs)  # the rest is evaluation
+        progress(0.8 * (epoch + step / steps) / epochs)  # the rest is evaluation
         yield batch
 
 
+@torch.inference_mode()
 def over_photos(function: Callable, photos: Photos, split: str, config: Config, device: str) -> np.ndarray:
     """What function(inputs) makes of all photos of a split, one row for each; shared out as processes.collect says."""
-    parts = split_into(np.arange(len(photos.y[split])), config.batch_size)
+    parts = split_into(np.arange(len(photos.y[split])), EVALUATED)
     batches = photos.batches(config.view, split, processes.share(parts), device)
-    return processes.collect((torch.as_tensor(function(inputs)).cpu().numpy() for inputs, _ in batches), parts)
+    return processes.collect((function(inputs).cpu().numpy() for inputs, _ in batches), parts)
+
+
+AVERAGED = 0.05  # share of the training over which, looking back, the weights are averaged
+
+
+def train_longer(config: Config, photos: Photos, weights: np.ndarray, device: str, progress: Progress) -> Arrays:
+    """Section 7.6: scratch and fine-tune for many epochs, under a one-cycle rate and on crops that are never the same.
+
+    Photos are 8/7 of the input's side; each step sees another crop of each, mirrored or not, at full resolution. What
+    is evaluated is the exponential mean of the weights over the steps, on whole photos, mean logit of both mirrors. A
+    training that was stopped goes on after its last whole epoch. Returns as train_network, without cam.
+    """
+    detector = make_detector(config, weights if config.baseline == "longer fine-tune" else None, device)
+    model, count = processes.parallel(detector), len(photos.y["train"])
+    optimizer, steps = torch.optim.Adam(model.parameters(), config.learning_rate), max(1, count // config.batch_size)
+    schedule = OneCycleLR(optimizer, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps, pct_start=0.25)
+    decay = 1 - 1 / (1 + AVERAGED * config.epochs * steps)
+    mean = AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    parts = {"detector": detector, "optimizer": optimizer, "schedule": schedule, "mean": mean}
+    done = {"epochs": 0, "losses": torch.zeros(0), "seconds": 0.0} | resuming.load(progress, parts)
+
+    def after_step() -> None:
+        schedule.step()
+        mean.update_parameters(detector)
+
+    model.train()
+    for epoch in range(done["epochs"], config.epochs):
+        start = time.perf_counter()
+        batches = cropped(config, photos, np.random.default_rng([config.seed, epoch]), steps, device)
+        losses = train_epoch(model, batches, optimizer, processes.mean(binary_cross_entropy_with_logits), after_step)
+        done["epochs"], done["losses"] = epoch + 1, torch.cat([done["losses"], losses.cpu()])
+        done["seconds"] += time.perf_counter() - start
+        resuming.save(progress, parts, done)
+        progress(Reached(0.95 * (epoch + 1) / config.epochs, epoch + 1, float(losses.mean()), float("nan")))
+    mean.eval()
+
+    def both_mirrors(inputs: torch.Tensor) -> torch.Tensor:
+        return (mean(inputs) + mean(inputs.flip(3))) / 2
+
+    arrays = {f"logits_{split}": over_photos(both_mirrors, photos, split, config, device) for split in SPLITS}
+    return {**arrays, "step_loss": done["losses"].numpy(), "seconds": np.array(done["seconds"])}
+
+
+def cropped(config: Config, photos: Photos, rng: np.random.Generator, steps: int, device: str):
+    """The batches of an epoch, of every photo a crop of its own, mirrored or not."""
+    order = rng.permutation(len(photos.y["train"]))
+    parts = split_into(order, config.batch_size)[:steps]
+    beyond = config.view.side - config.size + 1
+    cuts = [processes.share(rng.integers((beyond, beyond, 2), size=(len(part), 3))) for part in parts]
+    batches = photos.batches(config.view, "train", [processes.share(part) for part in parts], device)
+    for (inputs, targets), cut in zip(batches, cuts, strict=True):
+        pieces = [
+            photo[:, row : row + config.size, column : column + config.size].flip([2] * mirrored)
+            for photo, (row, column, mirrored) in zip(inputs, cut, strict=True)
+        ]
+        yield torch.stack(pieces).contiguous(memory_format=torch.channels_last), targets
 
 
 def extract_features(config: Config, photos: Photos, weights: np.ndarray, device: str, progress: Progress) -> Arrays:
@@ -171,8 +239,8 @@ def extract_features(config: Config, photos: Photos, weights: np.ndarray, device
     The backbone is frozen: in eval mode, so that batch norm uses its own statistics and leaves them alone.
     """
     detector = make_detector(config, weights, device).eval()
-    start, features = time.perf_counter(), torch.inference_mode()(detector.features)
-    arrays = {split: over_photos(features, photos, split, config, device) for split in SPLITS}
+    start = time.perf_counter()
+    arrays = {split: over_photos(detector.features, photos, split, config, device) for split in SPLITS}
     return {**arrays, "seconds": np.array(time.perf_counter() - start)}
 
 
@@ -242,12 +310,11 @@ def probe_cam(
     config: Config, photos: Photos, weights: np.ndarray, device: str, head: Arrays, chosen: Sequence[int], progress
 ) -> Arrays:
     """Grad-CAM of a probe on chosen test photos: {"cam": (chosen, rows, columns)}."""
-    detector = make_detector(replace(config, precision="fp32"), weights, device)
+    detector = make_detector(replace(config, precision="fp32"), weights, device).eval()
+    ((inputs, _),) = photos.batches(config.view, "test", [np.asarray(chosen)], device)
     with torch.no_grad():
         detector.head.weight.copy_(torch.as_tensor(head["weight"])[None])
-        detector.head.bias.fill_(float(head["bias"]))
-    ((inputs, _),) = photos.batches(config.view, "test", [np.asarray(chosen)], device)
-    return {"cam": grad_cam(detector, inputs)}
+        return {"cam": detector.grad_cam(inputs).cpu().numpy().astype(np.float16)}
 
 
 # ---------------------------------------------------------------------------- what the reports share
@@ -290,8 +357,8 @@ class Study:
 
     def report(self, rows: Rows, headline: str, sentences: list[str], also: list, figures: dict) -> Report:
         how = (
-            f"95% Wilson intervals over the {self.count['test']} test photos; ± is the 95% interval over seeds "
-            "(Student's t) or, where n is 1 or 2, of accuracies the Wilson interval over the photos"
+            f"[ ]: 95% Wilson intervals over the {self.count['test']} test photos; ±: the 95% interval over seeds "
+            "(Student's t)"
         )
         rules = [verdicts.chosen_rate, how, verdicts.rates, verdicts.against, *also]
         return Report(rows, headline, sentences, rules, figures, self.count)
@@ -344,7 +411,8 @@ def linear_probe(results: Results, study: Study) -> Report:
     shuffled = study.scores(control)
     label = choose(shuffled)
     found.rows[label] = shuffled[label]
-    found.verdicts.append(verdicts.control(shuffled[label]["test", "accuracy"], len(found.rows)))
+    level = statistics.chance(study.photos.y["test"])
+    found.verdicts.append(verdicts.control(shuffled[label]["test", "accuracy"], len(found.rows), level))
     found.rules = [*found.rules, verdicts.control]
     return found
 
@@ -360,14 +428,17 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
     names = {label: verdicts.rate_name(rate) for label, rate in rates.items()}
     mean, low, high = accuracy_on_test(rows[best], study.count["test"])
     headline = f"{name}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {names[best]}"
-    sentences = [verdicts.rates(name, rows, rates, study.count["validation"])]
+    sentences = [verdicts.rates(name, rows, rates, y["validation"])]
     sentences += verdicts.chosen_rate(name, {label: right_answers(r, y) for label, r in results.items()}, rows, names)
 
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     foot = f"{study.note}. [ ] 95% Wilson.{spread}"
     fig, (left, ax) = helpers.figure(headline, foot, 1, 2, (13, 4.8))
-    charts.step_losses(left, {names[label]: (rates[label], r["step_loss"]) for label, r in results.items()})
-    charts.accuracy_against_rate(ax, list(rows.values()), list(rates.values()), rates[best])
+    losses = {names[label]: (rates[label], r["step_loss"]) for label, r in results.items()}
+    charts.step_losses(left, losses, statistics.chance_loss(y["train"]))
+    charts.accuracy_against_rate(
+        ax, list(rows.values()), list(rates.values()), rates[best], statistics.chance(y["test"])
+    )
     if control:
         means = [cells["test", "accuracy"].mean() for cells in study.scores(control).values()]
         look = {"color": "0.55", "linewidth": 4, "zorder": 1}
@@ -459,7 +530,7 @@ def all_baselines(results: Results, study: Study) -> Report:
     number = {name: i for i, name in enumerate(LOOKS, 1)}
     sentences = verdicts.best_and_worst(number, list(means), found.pairs, gains)
     for name in ("scratch", "linear-probe", "fine-tune"):
-        sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.count["validation"])
+        sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.photos.y["validation"])
         sentences.append(f"{sentence} Rows are those of {name}'s own table.")
     figures = {
         "7.5.1_baselines": comparison.draw_baselines(found, headline, study.note_of_all),
@@ -524,9 +595,62 @@ def samples(results: Results, study: Study) -> Report:
     return Report(rows, headline, sentences, [rule, verdicts.against], {"7.5.2_samples": figure}, study.count)
 
 
+# ---------------------------------------------------------------------------- 7.6 beyond one epoch
+
+EPOCHS = (1, 3, 10, 30)
+RATES = {"scratch": (1e-3, 1e-2), "fine-tune": (1e-4, 1e-3)}
+LARGER = {"fine-tune, 224 pixels, 20 epochs": Config("longer fine-tune", 1e-3, size=224, epochs=20)}
+LONGER = LARGER | {
+    f"{name}, {verdicts.plural(epochs, 'epoch')}, {verdicts.rate_name(rate)}": Config(
+        f"longer {name}", rate, epochs=epochs
+    )
+    for name, rates in RATES.items()
+    for epochs in EPOCHS
+    for rate in rates
+}
+
+
+@experiment("7.6", "epochs", "scratch and fine-tune for up to 30 epochs (not by default)", LONGER, by_default=False)
+def longer_training(results: Results, study: Study) -> Report:
+    """What do more epochs bring: when does a network from random weights begin to see, and what does fine-tuning gain?
+
+    Varied: the epochs, each number a training of its own under a one-cycle rate, whose largest validation chooses;
+    every photo comes as another crop each time, mirrored or not. One more run is on larger photos.
+    Look for: test accuracy that leaves chance late from random weights and early from ImageNet's, and, for
+    over-fitting, train accuracy at 1 while the validation loss rises again.
+    """
+    every, configs = study.scores(results), {label: result.config for label, result in results.items()}
+    groups: dict[tuple, list[str]] = {}
+    for label, config in configs.items():
+        groups.setdefault((config.baseline.removeprefix("longer "), config.size, config.epochs), []).append(label)
+    chosen = {group: choose({label: every[label] for label in labels}) for group, labels in sorted(groups.items())}
+    rows = {label: every[label] for label in chosen.values()}
+    small = min(config.size for config in configs.values())
+    curves = {
+        name: {e: label for (n, size, e), label in chosen.items() if (n, size) == (name, small)} for name in RATES
+    }
+    best = choose(rows)
+    mean, low, high = accuracy_on_test(rows[best], study.count["test"])
+    headline = f"{best} is what validation chooses: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]"
+    right = {label: right_answers(results[label], study.photos.y) for label in rows}
+    sentences = [verdicts.begins_to_see(name, by, rows, study.photos.y["test"]) for name, by in curves.items()]
+    sentences += [verdicts.more_epochs(name, by, rows, right) for name, by in curves.items()]
+
+    foot = f"{study.backbone}, {small} x {small} pixels but for the star; bars and [ ]: 95% Wilson, {study.seeds} seed"
+    foot = f"{foot}{'s' * (study.seeds > 1)}; the largest rate of each cycle is chosen on validation."
+    fig, ax = helpers.figure(headline, foot, size=(9, 5.2))
+    lines = {name: {epochs: rows[label] for epochs, label in by.items()} for name, by in curves.items()}
+    alone = {label: (configs[label].epochs, rows[label]) for (_, size, _), label in chosen.items() if size > small}
+    level = statistics.chance(study.photos.y["test"])
+    charts.accuracy_against_epochs(ax, lines, alone, LOOKS, study.count["test"], level)
+    rules = [verdicts.begins_to_see, verdicts.more_epochs, statistics.paired]
+    return Report(rows, headline, sentences, rules, {"7.6_epochs": fig}, study.count)
+
+
 # ---------------------------------------------------------------------------- the study
 
 NETWORKS = {"scratch": train_network, "fine-tune": train_network, "features": extract_features}
+NETWORKS |= {f"longer {name}": train_longer for name in RATES}
 PROBES = {"linear-probe": train_linear, CONTROL: train_shuffled, "sklearn-probe": fit_sklearn, "plane": fit_plane}
 
 
@@ -539,6 +663,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=precisions, default="auto", metavar="NAME", help=help_text)
     help_text = f"side of the input in pixels (default: 224, demo {DEMO_SIZE})"
     parser.add_argument("--size", type=whole(32, 1024), metavar="N", help=help_text)
+    help_text = "weights to start from: a state dict of the backbone (default: ImageNet's)"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=help_text)
 
 
 def plan(configs: dict[str, Config], seeds: int, functions: dict[str, Callable]) -> dict[Config, list[Run]]:
@@ -548,9 +674,17 @@ def plan(configs: dict[str, Config], seeds: int, functions: dict[str, Callable])
         if config.baseline in functions:
             several = {"sklearn-probe": 1, "plane": 1, "features": 1, CONTROL: max(seeds, SHUFFLES)}
             function, each = functions[config.baseline], range(several.get(config.baseline, seeds))
-            names = {seed: f"{label} seed {seed}".replace(" ", "-") for seed in each}
-            planned[config] = [Run(names[seed], function, replace(config, seed=seed)) for seed in each]
+            names = {seed: f"{label} seed {seed}".replace(",", "").replace(" ", "-") for seed in each}
+            how = {"cost": config.epochs * (config.size / DEMO_SIZE) ** 2, "memory": memory(config)}
+            planned[config] = [Run(names[seed], function, replace(config, seed=seed), **how) for seed in each]
     return planned
+
+
+def memory(config: Config) -> float:
+    """About how much a worker needs for a run, GiB, as measured on processors; libraries included."""
+    area = (config.size / 224) ** 2 * config.batch_size / 32
+    trained = config.baseline.endswith(("scratch", "fine-tune"))
+    return 0.8 + area * ((1.2 if config.size > backbones.RECOMPUTED else 2.3) if trained else 0.3)
 
 
 def run_all(
@@ -628,24 +762,30 @@ def main(argv: list[str] | None = None) -> None:
     processes.check(arguments.device, arguments.cluster)
     quick, device, seeds = arguments.quick, arguments.device, 1 if arguments.quick else arguments.seeds
     size = arguments.size or (64 if quick else 224 if arguments.data else DEMO_SIZE)
+    of_longer = arguments.size or (64 if quick else DEMO_SIZE if device == "cpu" else 224)
     view, folder = View(size, size), arguments.data or helpers.demo_faces()
-    trees = any(config.baseline == "XGBoost" for one in arguments.experiments for config in one.configs.values())
-    memory, most = arguments.memory / processes.count_here(), xg.QUICK_PHOTOS if quick else None
-    given = folder, [view, xg.VIEW] if trees else [view], memory, most
-    photos = helpers.load_photos(*given)
-    backbone, weights = backbones.choose_backbone(arguments.backbone)
+    backbone, weights = backbones.choose_backbone(arguments.backbone, arguments.weights)
     precision = backbones.choose_precision(arguments.precision, backbone, device)
-    processes.send((given, photos.fingerprint, weights, device))
 
     def adapt(label: str, config: Any) -> tuple[str, Any] | None:
         if config.baseline == "XGBoost":
             return xg.quick(label, config) if quick else (label, config)
-        if quick and config.learning_rate not in (None, *xg.QUICK_RATES):
+        if quick and (config.learning_rate not in (None, *xg.QUICK_RATES) or config.epochs in EPOCHS[2:]):
             return None
+        config = replace(config, backbone=backbone, precision=precision)
+        if config.longer:
+            side = of_longer if label not in LARGER else 80 if quick else max(of_longer, config.size)
+            return label, replace(config, size=side, epochs=min(config.epochs, 2) if quick else config.epochs)
         label = label.replace(config.baseline, f"{config.baseline} {backbones.NAMES[backbone]}")
-        return label.removesuffix(" none"), replace(config, backbone=backbone, size=size, precision=precision)
+        return label.removesuffix(" none"), replace(config, size=size)
 
     chosen = [one.adapted(adapt) for one in arguments.experiments]
+    configs = [config for one in chosen for config in one.configs.values() if config.baseline != GRAD_CAM]
+    views = dict.fromkeys(xg.VIEW if config.baseline == "XGBoost" else config.view for config in configs)
+    room, most = arguments.memory / processes.count_here(), xg.QUICK_PHOTOS if quick else None
+    given = folder, [*views], room, most
+    photos = helpers.load_photos(*given)
+    processes.send((given, photos.fingerprint, weights, device))
     study = Study(photos, view, backbones.NAMES[backbone], seeds)
     reports = Reports(chosen, lambda results: study, arguments, "cnn")
     run_all(chosen, photos, weights, seeds, arguments, reports)

@@ -51,7 +51,13 @@ __all__ = [
 # ---------------------------------------------------------------------------- training
 
 
-def train_epoch(model: nn.Module, batches: Iterable, optimizer: torch.optim.Optimizer, loss_function: Callable):
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable,
+    optimizer: torch.optim.Optimizer,
+    loss_function: Callable,
+    after_step: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
     """One pass of gradient descent over (input, target) batches; returns each one's loss (nats), (batches,)."""
     losses = []
     for inputs, targets in batches:
@@ -59,6 +65,7 @@ def train_epoch(model: nn.Module, batches: Iterable, optimizer: torch.optim.Opti
         loss = loss_function(model(inputs), targets)
         loss.backward()
         optimizer.step()
+        after_step()
         losses.append(loss.detach())
     return torch.stack(losses)
 
@@ -96,7 +103,7 @@ def finish(
     `context` is what stands for the data in the keys of the runs; `reports` gets every result as soon as it is there;
     `how` overrides the command line's jobs and others.
     """
-    how = {name: getattr(arguments, name) for name in ("jobs", "fresh", "redraw", "cluster")} | how
+    how = {name: getattr(arguments, name) for name in ("jobs", "by_memory", "fresh", "redraw", "cluster")} | how
     config_of = {run.name: config for config, group in planned.items() for run in group}
     finished, results = {}, {}
 

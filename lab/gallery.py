@@ -25,9 +25,8 @@ What every experiment run so far asks and finds: figures, numbers and verdicts, 
 and `xg.py` from their finished runs and added to with every call. `python NN_tutorial.py && python cnn.py && python
 xg.py` makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.
 
-Numbers are means over n seeds ± their 95% interval: Student's t over the seeds; where n is 1 or 2, Wilson's over the
-examples, of accuracies alone. [ ] is a 95% interval over examples, too; the rule names it. Verdicts cite the
-rows of their table."""
+Numbers are means over n seeds ± their 95% interval, Student's t over the seeds. [ ] is a 95% interval over examples:
+Wilson's, of accuracies where n is 1 or 2, or what the rule names. Verdicts cite the rows of their table."""
 
 
 # ---------------------------------------------------------------------------- files

@@ -96,7 +96,8 @@ class Experiment:
     """One section of the study: the configurations it needs, by label, and the function that reports on them.
 
     `report(results, study)` gets {label: Result} and what its script calls the study, and returns a Report; it neither
-    prints nor saves. Its docstring says what is asked, what is varied and what to look for.
+    prints nor saves. Its docstring says what is asked, what is varied and what to look for. One that takes long is
+    not done `by_default`, but where it is named.
     """
 
     section: str
@@ -104,6 +105,7 @@ class Experiment:
     summary: str
     configs: dict[str, Any]
     report: Callable[[dict[str, Result], Any], Report]
+    by_default: bool = True
 
     def adapted(self, change: Callable[[str, Any], tuple[str, Any] | None]) -> "Experiment":
         """The same with other labels and configurations; where `change` gives None, one is left out."""
@@ -111,9 +113,11 @@ class Experiment:
         return replace(self, configs=dict(pair for pair in changed if pair))
 
 
-def experiment(section: str, name: str, summary: str, configs: dict[str, Any]) -> Callable[[Callable], Experiment]:
+def experiment(
+    section: str, name: str, summary: str, configs: dict[str, Any], by_default: bool = True
+) -> Callable[[Callable], Experiment]:
     """Make a report function an Experiment, which stands in the script under the function's name."""
-    return lambda report: Experiment(section, name, summary, configs, report)
+    return lambda report: Experiment(section, name, summary, configs, report, by_default)
 
 
 def experiments_in(script: dict[str, Any]) -> list[Experiment]:

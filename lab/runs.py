@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import joblib
 import loky
 import numpy as np
+import psutil
 import torch
 
 from lab import cluster as dask
@@ -35,6 +36,7 @@ from lab.files import write_whole
 
 DIES = "its process dies, perhaps for lack of memory: fewer processes on a machine may help"
 SCRATCH = "make room there or name another one with TMPDIR"
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch in large pages: a step at 224 x 224 takes half the time
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 Arrays = dict[str, np.ndarray]
 
@@ -45,7 +47,8 @@ class Run:
 
     A pure function: what it gives depends on nothing else, so that it may run anywhere. `arguments` are part of its
     identity, as the configuration is; `seeds` are those along the first axis of its arrays, None for an array of one
-    without such an axis; `cost` is an estimate of its share of the work, in any unit.
+    without such an axis; `cost` is an estimate of its share of the work, in any unit, `memory` of what it needs (GiB);
+    `unfinished` is set when it is done: the file for what it may leave behind on its way, see resuming.py.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Run:
     arguments: tuple[Any, ...] = ()
     seeds: tuple[int, ...] | None = None
     cost: float = 1.0
+    memory: float = 0.0
+    unfinished: Path | None = None
 
     def path(self, folder: Path, data: tuple, context: dict) -> Path:
         """The file of the finished run; its name changes with all that its result depends on, see keys.py.
@@ -111,6 +116,27 @@ def in_turn(runs: Sequence[Run], jobs: int) -> list[Run]:
     return longest_first
 
 
+def affordable(jobs: int, runs: Sequence[Run]) -> int:
+    """As many of `jobs` worker processes as there is memory for, or one; where these are fewer, a line says so."""
+    needed, left = max(run.memory for run in runs), memory_left()
+    fitting = int(left / needed) if needed else jobs
+    if fitting >= jobs:
+        return jobs
+    count = f"{max(fitting, 1)} of {jobs} processes"
+    print(f"{count}: one needs about {needed:.1f} GiB, and {left:.1f} GiB are free; --jobs overrides this", flush=True)
+    return max(fitting, 1)
+
+
+def memory_left() -> float:
+    """The memory that processes may still take (GiB), of this machine and of the control group, as in a container."""
+    left, group = [psutil.virtual_memory().available], Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no control group, or one without a limit
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        files = int(re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)[1])
+        left.append(limit - used + files)  # what it holds of files is given back when it is needed
+    return min(left) / 2**30
+
+
 def _by_deadline(runs: Sequence[Run], jobs: int, end: float) -> list[Run]:
     """The given order, but that the longest run goes first where it would not be done by `end` if it went next."""
     order, left, free = [], list(runs), [0.0] * jobs
@@ -143,12 +169,14 @@ def finish_runs(
     redraw: bool = False,
     cluster: str | None = None,
     apart: bool = False,
+    by_memory: bool = False,
     done: Callable[[str, Arrays], None] = lambda name, arrays: None,
     watching: Callable[[Sequence[Run], np.ndarray], AbstractContextManager] = lambda runs, board: nullcontext(),
 ) -> dict[str, Arrays]:
     """Do the runs that are not in `folder` yet, in turn, in `jobs` processes of one thread each.
 
-    One job is done in this process but with `apart`, for runs that may abort. With `cluster`, the address of a Dask
+    One job is done in this process but with `apart`, for runs that may abort; `by_memory` takes no more processes than
+    there is memory for. With `cluster`, the address of a Dask
     scheduler, its workers do them; with `redraw`, nobody does. A finished run is on disk as soon as this process, the
     only one that writes, has its arrays. A run that fails is reported on stderr and the rest goes on; its traceback is
     in `folder`.
@@ -173,6 +201,7 @@ def finish_runs(
         told[name] = arrays
 
     if missing and not redraw:
+        jobs = affordable(jobs, missing) if by_memory and not cluster else jobs
         missing = in_turn(missing, jobs)
         processes = max(2, min(jobs, len(missing))) if jobs > 1 else int(apart)  # one run here could end this process
         with ExitStack() as scratch, stopping.listening():
@@ -196,7 +225,8 @@ def finish_runs(
 
 def _missing(runs: Sequence[Run], paths: dict[str, Path], folder: Path, fresh: bool) -> list[Run]:
     """The runs that are not kept, or no longer: damaged ones and, where `fresh`, all are removed."""
-    forgotten = [path for run in runs if fresh for path in folder.glob(f"{run.name}-*.npz")]
+    kinds = ("npz", "part") if fresh else ()
+    forgotten = [path for run in runs for kind in kinds for path in folder.glob(f"{run.name}-*.{kind}")]
     for path in [*forgotten, *(path for path in folder.glob("*.tmp") if _left_behind(path))]:
         path.unlink(missing_ok=True)
     missing = [run for run in runs if not _readable(paths[run.name])]
@@ -229,6 +259,7 @@ def _do_all(
     tried again at the end, one at a time, and the others go on in a new pool. Dask goes on by itself, but gives up runs
     that were waiting for workers that died, too.
     """
+    runs = [replace(run, unfinished=paths[run.name].with_suffix(".part")) for run in runs]
     fractions = progress.read_board(board)[:, 0]
     failed, told = set(), set()
     left, alone = list(range(len(runs))), []
@@ -386,6 +417,7 @@ def _keep(path: Path, arrays: Arrays) -> None:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, values, allow_pickle=False)
         os.replace(unfinished, path)
+        path.with_suffix(".part").unlink(missing_ok=True)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -430,6 +462,7 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
         if parent and os.getppid() != parent:  # the parent was killed
             os._exit(1)
 
+    reach.unfinished = run.unfinished
     reach(1e-9)
     started, said = time.perf_counter(), []
     try:

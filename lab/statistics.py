@@ -50,9 +50,12 @@ per_layer.rule = (
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a share of n; the share may be a mean over seeds."""
-    interval = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    """Wilson's 95% interval of a share of n; the share may be a mean over seeds, and so of no whole number."""
+    z = stats.norm.ppf(0.975)
+    centre = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = (centre + np.array([-half, half])) / (1 + z**2 / n)
+    return min(max(float(low), 0.0), share), max(min(float(high), 1.0), share)  # ends that rounding leaves in place
 
 
 def accuracy_on_test(cells: Cells, n: int) -> tuple[float, float, float]:
@@ -62,16 +65,16 @@ def accuracy_on_test(cells: Cells, n: int) -> tuple[float, float, float]:
 
 
 def show(values: np.ndarray, examples: int = 0, digits: int = 4) -> str:
-    """`mean ± half of the 95% interval` over seeds; of one or two accuracies on `examples`, over those.
+    """`mean ± half of the 95% interval` over seeds; of one or two accuracies `mean [low, high]`, over their `examples`.
 
     Student's t of two seeds may reach beyond what is possible, so that other numbers of one or two stand alone.
     """
     mean, half = interval(values)
-    if len(values) < 3:
-        low, high = wilson(mean, examples) if examples else (np.nan, np.nan)
-        half = (high - low) / 2
     size = np.ceil(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0  # 1 looks like the accuracies below it
     form = ".1e" if 0 < abs(mean) < 1e-3 else f",.{int(np.clip(digits - size, 0, digits))}f"
+    if len(values) < 3:
+        low, high = wilson(mean, examples) if examples else (np.nan, np.nan)
+        return f"{mean:{form}}" + (f" [{low:{form}}, {high:{form}}]" if np.isfinite(high - low) else "")
     return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
 
 
@@ -216,15 +219,29 @@ def right_answers(result: Result, y: dict[str, np.ndarray], split: str = "test")
     return (result[f"logits_{split}"] > 0) == y[split]
 
 
+def chance(y: np.ndarray) -> float:
+    """The accuracy that needs no look at the examples: the share of the larger of two classes, labels (n,) 0 and 1."""
+    return float(max(np.mean(y), 1 - np.mean(y)))
+
+
+def chance_loss(y: np.ndarray) -> float:
+    """The cross-entropy (nats) of saying every time how frequent the classes are, ln 2 where they are equal."""
+    return float(stats.entropy([np.mean(y), 1 - np.mean(y)]))
+
+
 def detection_scores(result: Result, y: dict[str, np.ndarray]) -> Cells:
     """The cells of a run that has logits_SPLIT (seeds, n), positive for fake: accuracy, loss (nats), ROC-AUC, seconds.
 
-    A seed whose logits aren't finite has no ROC-AUC; what is no number is not above zero, so called real.
+    Where a split has more of one class, also its balanced accuracy, the mean of the classes' accuracies. A seed whose
+    logits aren't finite has no ROC-AUC; what is no number is not above zero, so called real.
     """
     cells = {}
     for split in SPLITS:
         logits = result[f"logits_{split}"].astype(float)
-        cells[split, "accuracy"] = right_answers(result, y, split).mean(axis=1)
+        right = right_answers(result, y, split)
+        cells[split, "accuracy"] = right.mean(axis=1)
+        if chance(y[split]) > 0.5:
+            cells[split, "balanced_accuracy"] = np.mean([right[:, y[split] == c].mean(axis=1) for c in (0, 1)], axis=0)
         with np.errstate(invalid="ignore"):  # of runs that diverged
             cells[split, "loss"] = np.mean(np.logaddexp(0, logits) - y[split] * logits, axis=1)
         finite = [np.isfinite(row).all() for row in logits]

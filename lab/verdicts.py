@@ -367,10 +367,14 @@ def best_and_worst(
     return [*said, f"Choosing the learning rate on the test photos would have flattered {flattered}."]
 
 
-def control(accuracy: np.ndarray, row: int) -> str:
+CRIES_WOLF = 0.001  # a control is read in every study: with p < 0.05 one of 20 sound ones would raise an alarm
+
+
+def control(accuracy: np.ndarray, row: int, chance: float = 0.5) -> str:
     """Say whether the test accuracies of a control on shuffled labels, one per shuffle, are at chance."""
     mean, half = statistics.interval(accuracy)
-    at_chance = abs(mean - 0.5) <= half
+    gap = statistics.over_seeds(accuracy - chance)
+    at_chance = gap.p >= CRIES_WOLF or mean < chance
     return (
         f"Control (row {row}): trained on shuffled labels, the learning rate chosen on validation too, the same probe "
         f"{'stays at chance' if at_chance else 'does not stay at chance, which puts the other rows in doubt'}: test "
@@ -378,7 +382,10 @@ def control(accuracy: np.ndarray, row: int) -> str:
     )
 
 
-control.rule = "at chance: the 95% interval over the shuffles (Student's t) holds 0.5"
+control.rule = (
+    f"at chance: over the shuffles not above the share of the larger class with p < {CRIES_WOLF} (Student's t), as a "
+    "control that is read in every study should rarely raise a false alarm"
+)
 
 
 def over_fits(label: str, rows: Rows, photos: int) -> str:
@@ -395,15 +402,19 @@ def over_fits(label: str, rows: Rows, photos: int) -> str:
 over_fits.rule = "over-fits: train accuracy above validation's interval"
 
 
-def above_chance(label: str, rows: Rows, photos: int) -> str:
-    """The sentence on what validation chose; photos: those of test."""
+def above_chance(label: str, rows: Rows, y: np.ndarray) -> str:
+    """The sentence on what validation chose; y: labels of the test photos."""
     accuracy, number = rows[label]["test", "accuracy"][0], list(rows).index(label) + 1
-    low, high = statistics.wilson(accuracy, photos)
-    where = "above" if low > 0.5 else "below" if high < 0.5 else "not distinguishable from"
+    low, high = statistics.wilson(accuracy, len(y))
+    chance = statistics.chance(y)
+    where = "above" if low > chance else "below" if high < chance else "not distinguishable from"
     return (
-        f"Row {number}, which validation chooses, is at test accuracy {accuracy:.3f} {where} chance "
+        f"Row {number}, which validation chooses, is at test accuracy {accuracy:.3f} {where} chance, {chance:.3g} "
         f"(95% interval {low:.3f} to {high:.3f})."
     )
+
+
+above_chance.rule = "chance: the share of the larger class"
 
 
 # ---------------------------------------------------------------------------- learning rates
@@ -438,14 +449,14 @@ def chosen_rate(name: str, right: dict[str, np.ndarray], rows: Rows, names: dict
 chosen_rate.rule = "learning rate by mean validation accuracy, ties by validation loss"
 
 
-def rates(name: str, rows: Rows, rate: dict[str, float], photos: int) -> str:
-    """How learning rates end on train and validation; rate: {label: its rate}; photos: those of validation."""
-    best = statistics.choose(rows)
+def rates(name: str, rows: Rows, rate: dict[str, float], y: np.ndarray) -> str:
+    """How learning rates end on train and validation; rate: {label: its rate}; y: labels of the validation photos."""
+    best, photos = statistics.choose(rows), len(y)
     training, validation = (
         {label: cells[split, "accuracy"].mean() for label, cells in rows.items()} for split in ("train", "validation")
     )
     number = {label: i for i, label in enumerate(rows, 1)}
-    if statistics.wilson(validation[best], photos)[0] <= 0.5:
+    if statistics.wilson(validation[best], photos)[0] <= statistics.chance(y):
         return (
             f"{name}: no learning rate takes validation accuracy above chance; the highest is "
             f"{validation[best]:.3f} of {photos} photos at {rate_name(rate[best])} (row {number[best]}), the highest "
@@ -469,4 +480,40 @@ def rates(name: str, rows: Rows, rate: dict[str, float], photos: int) -> str:
     return f"{name}: {top}; {'; '.join(said)}."
 
 
-rates.rule = f"fits the train photos: accuracy there above {FITS_TRAIN}"
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def begins_to_see(name: str, by: dict[int, str], rows: Rows, y: np.ndarray) -> str:
+    """From how many epochs on a baseline is above chance; by: {epochs: label of its row}; y: labels of test photos."""
+    means = {epochs: rows[label]["test", "accuracy"].mean() for epochs, label in by.items()}
+    seeing = [epochs for epochs, mean in means.items() if statistics.wilson(mean, len(y))[0] > statistics.chance(y)]
+    course = ", ".join(f"{mean:.3f} after {epochs}" for epochs, mean in means.items())
+    since = f"is above chance from {plural(seeing[0], 'epoch')} on" if seeing else "never leaves chance"
+    return f"{name} {since}: test accuracy {course} {cite(rows, *by.values())}."
+
+
+begins_to_see.rule = "above chance: Wilson's interval of the test accuracy above the share of the larger class"
+
+
+def more_epochs(name: str, by: dict[int, str], rows: Rows, right: dict[str, np.ndarray]) -> str:
+    """What a baseline gains with more epochs, and whether it over-fits; right: {label: (seeds, n)}, test photos."""
+    chosen = statistics.choose({label: rows[label] for label in by.values()})
+    first, last = (by[epochs] for epochs in (min(by), max(by)))
+    epochs = next(epochs for epochs, label in by.items() if label == chosen)
+    loss = {label: rows[label]["validation", "loss"].mean() for label in by.values()}
+    lowest = min(loss, key=loss.get)
+    train, validation = (rows[last][split, "accuracy"].mean() for split in ("train", "validation"))
+    over = "over-fits" if lowest != last and train > validation else "doesn't over-fit yet"
+    said = f"{name}: validation chooses {plural(epochs, 'epoch')} {cite(rows, chosen)}."
+    if chosen != first:
+        said += f" Against {plural(min(by), 'epoch')}: {statistics.paired(right[chosen], right[first])}."
+    return (
+        f"{said} With {max(by)} it {over}: train accuracy {train:.3f}, validation loss {loss[last]:.3f}, the lowest "
+        f"{loss[lowest]:.3f} {cite(rows, lowest)}."
+    )
+
+
+more_epochs.rule = "over-fits: train accuracy above validation's while the validation loss was lower after fewer epochs"
+
+rates.rule = f"chance: the share of the larger class; fits the train photos: accuracy there above {FITS_TRAIN}"

@@ -328,7 +328,7 @@ def weights(content: bytes | None, backbone: str = "resnet18") -> Maker:
     """A weights file of this content, a folder for None, where the backbone's is looked for."""
 
     def change(folder: Path, patch: pytest.MonkeyPatch) -> None:
-        file = folder / "hub" / "checkpoints" / backbones.RESNET18.rsplit("/", 1)[-1]
+        file = folder / "hub" / "checkpoints" / backbones.resnet18_address().rsplit("/", 1)[-1]
         file.parent.mkdir(parents=True)
         file.mkdir() if content is None else file.write_bytes(content)
         patch.setenv("TORCH_HOME", str(folder))

@@ -35,8 +35,8 @@ COUNTS = [
     ("lab/photos.py", "// 257", "// 256", PHOTOS),
     ("cnn.py", "MEAN, DEVIATION = (0.485,", "MEAN, DEVIATION = (0.5,", NETWORKS),
     ("cnn.py", "self.backbone(inputs).float()", "2 * self.backbone(inputs).float()", NETWORKS),
-    ("cnn.py", "return View(self.size, self.size)", "return View(self.size, self.size // 2)", "cnn.*"),
-    ("cnn.py", ".astype(np.float16)", ".astype(np.float32)", "cnn.(train_network|probe_cam)"),
+    ("cnn.py", "return View(side, side)", "return View(side, side // 2)", "cnn.*"),
+    ("cnn.py", "self.head.weight[0]) / act", "2 * self.head.weight[0]) / act", NETWORKS),
     ("cnn.py", "LogisticRegression(max_iter=10_000)", "LogisticRegression(max_iter=10)", "cnn.fit_sklearn"),
     ("cnn.py", "[config.seed, 1]", "[config.seed, 2]", "cnn.train_shuffled"),
     ("helpers.py", "losses.append(loss", "losses.append(2 * loss", "cnn.train_(network|linear|shuffled)"),
@@ -102,7 +102,7 @@ def runs_planned(folder: Path, as_scripts: bool = False, features: float = 0.0) 
     helpers.load_places = lambda *_: places.Places({s: np.zeros((300, 2), np.float32) for s in few}, few, ["A", "B"])
     helpers.demo_faces, helpers.report = lambda: None, lambda *_: None
     helpers.load_photos = lambda *_: photos.Photos({}, few, "some", {})
-    backbones.choose_backbone = lambda choice: (choice, np.zeros(1, np.uint8))
+    backbones.choose_backbone = lambda choice, file: (choice, np.zeros(1, np.uint8))
     given = ["--redraw", "--seeds", "1", "--jobs", "1", "--out", str(folder / "out")]
     for script in ("NN_tutorial", "cnn", "xg"):
         sys.argv = [f"{script}.py", *given, *(["--backbone", "efficientnet-lite0"] if script == "cnn" else [])]

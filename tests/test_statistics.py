@@ -11,7 +11,22 @@ from sklearn import metrics
 
 from lab import statistics
 from lab.results import SPLITS, Result
-from lab.statistics import UNCLEAR, Difference, best, choose, compare, interval, mcnemar, newcombe, paired, show, wilson
+from lab.statistics import (
+    UNCLEAR,
+    Difference,
+    best,
+    chance,
+    chance_loss,
+    choose,
+    compare,
+    detection_scores,
+    interval,
+    mcnemar,
+    newcombe,
+    paired,
+    show,
+    wilson,
+)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12), st.randoms(use_true_random=False))
@@ -56,9 +71,29 @@ def test_wilsons_interval_contains_the_share_mirrors_with_it_and_shrinks_with_n(
 def test_four_digits_and_few_seeds_have_the_interval_of_the_examples(value, text):
     assert show(np.array([value])) == text
     low, high = wilson(0.75, 160)
-    assert show(np.array([0.7, 0.8]), 160) == f"0.7500 ± {(high - low) / 2:.4f}"
+    assert show(np.array([0.7, 0.8]), 160) == f"0.7500 [{low:.4f}, {high:.4f}]"
+    assert show(np.array([1.0]), 10) == "1.0000 [0.7225, 1.0000]"  # which no ± could say
     assert show(np.array([0.7, 0.8])) == "0.7500"
     assert show(np.array([0.7, 0.8, 0.75]), 160) == "0.7500 ± 0.1242"
+
+
+def test_the_interval_of_a_mean_over_seeds_is_not_that_of_a_rounded_count():
+    low, high = wilson(32.5 / 54, 54)
+    assert wilson(32 / 54, 54)[0] < low < wilson(33 / 54, 54)[0]
+    assert wilson(32 / 54, 54)[1] < high < wilson(33 / 54, 54)[1]
+
+
+def test_where_one_class_is_larger_chance_is_its_share_and_accuracy_has_a_balanced_one_beside_it():
+    few, equal = np.arange(10) < 2, np.arange(10) < 5
+    assert (chance(few), chance(~few), chance(equal)) == (0.8, 0.8, 0.5)
+    assert chance_loss(equal) == pytest.approx(np.log(2))
+    assert chance_loss(few) == pytest.approx(-0.2 * np.log(0.2) - 0.8 * np.log(0.8))
+    always_real = np.full((1, 10), -1.0)
+    result = Result(None, {f"logits_{split}": always_real for split in SPLITS} | {"seconds": np.zeros(1)})
+    cells = detection_scores(result, {"train": few, "validation": equal, "test": ~few})
+    balanced = {split: cells[split, metric][0] for split, metric in cells if metric == "balanced_accuracy"}
+    assert balanced == {"train": 0.5, "test": 0.5}
+    assert [cells[split, "accuracy"][0] for split in SPLITS] == [0.8, 0.5, 0.2]
 
 
 def compared(a, b) -> tuple[str, str]:

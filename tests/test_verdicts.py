@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
 import NN_tutorial
@@ -189,9 +190,16 @@ def test_best_and_worst_are_held_against_all_others():
 
 
 def test_a_control_is_at_chance_or_puts_the_rest_in_doubt():
-    fine, doubtful = (verdicts.control(np.array(accuracy), 6) for accuracy in ([0.4, 0.5, 0.62], [0.52, 0.53, 0.54]))
-    assert "stays at chance: test accuracy 0.507 [" in fine
-    assert "does not stay at chance, which puts the other rows in doubt: test accuracy 0.530 [0.505, 0.555]" in doubtful
+    shuffles = np.linspace(0.52, 0.54, 10)
+    doubt = "does not stay at chance, which puts the other rows in doubt: test accuracy 0.530 [0.525, 0.535]"
+    assert "stays at chance: test accuracy 0.507 [" in verdicts.control(np.array([0.4, 0.5, 0.62]), 6)
+    assert doubt in verdicts.control(shuffles, 6)
+    assert "stays at chance" in verdicts.control(shuffles, 6, 0.53)  # of unequal classes
+
+
+def test_a_control_rarely_raises_a_false_alarm():
+    clean = np.random.default_rng(0).normal(0.5, 0.04, (2000, 10))
+    assert sum("does not stay" in verdicts.control(accuracy, 6) for accuracy in clean) <= 4
 
 
 def test_over_fitting_is_train_above_the_interval_of_validation():
@@ -207,7 +215,10 @@ def test_over_fitting_is_train_above_the_interval_of_validation():
     [(0.6, "above"), (0.59, "not distinguishable from"), (0.41, "not distinguishable from"), (0.4, "below")],
 )
 def test_chance_is_left_when_the_interval_does(accuracy, where):
-    assert f" {accuracy:.3f} {where} chance (" in verdicts.above_chance("a", {"a": row(1, 1, accuracy)}, 100)
+    equal, mostly_fake = np.arange(100) % 2, np.arange(100) % 5 > 0
+    rows = {"a": row(1, 1, accuracy)}
+    assert f" {accuracy:.3f} {where} chance, 0.5 (" in verdicts.above_chance("a", rows, equal)
+    assert f" {accuracy:.3f} below chance, 0.8 (" in verdicts.above_chance("a", rows, mostly_fake)
 
 
 # ---------------------------------------------------------------------------- learning rates
@@ -217,13 +228,16 @@ RATES = {"x tiny": 1e-4, "x low": 1e-3, "x mid": 1e-2, "x high": 0.1}
 
 def test_rates_say_how_both_sides_of_the_chosen_one_end():
     rows = dict(zip(RATES, (row(0.7, 0.55), row(0.5, 0.5), row(0.99, 0.9), row(0.8, 0.6)), strict=True))
-    said = verdicts.rates("x", rows, RATES, 100)
+    equal = np.arange(100) % 2
+    said = verdicts.rates("x", rows, RATES, equal)
     assert said.startswith("x: validation accuracy is highest, 0.900, at lr 0.01 (row 3); lower ones go down to 0.500 ")
     assert "(lr 0.001, row 2, which doesn't even fit the train photos: 0.500); higher ones go down to 0.600 " in said
     del rows["x high"]
-    assert verdicts.rates("x", rows, RATES, 100).endswith("; none higher was tried.")
+    assert verdicts.rates("x", rows, RATES, equal).endswith("; none higher was tried.")
+    nothing = "no learning rate takes validation accuracy above chance"
+    assert nothing in verdicts.rates("x", rows, RATES, np.arange(100) % 8 > 0)  # 0.88 fake
     rows["x mid"] = row(0.99, 0.6)
-    assert "no learning rate takes validation accuracy above chance" in verdicts.rates("x", rows, RATES, 10)
+    assert nothing in verdicts.rates("x", rows, RATES, equal[:10])
 
 
 def test_the_chosen_rate_is_held_against_the_others_and_against_choosing_on_test():
@@ -251,6 +265,7 @@ def course_of(validation: list) -> str:
 
 
 # The constant, how its rule states it, that rule, and a verdict that changes where the number does.
+SHUFFLES, EQUAL = np.arange(10) - 4.5, np.arange(100) % 2
 THRESHOLDS = [
     ("ABOVE_PRIOR", "ends more than {:.0%} above the loss", verdicts.diverged,
      lambda x: verdicts.diverged(run([1, 1], [0.5, 2 * (1 + x)]), 2).all()),
@@ -271,7 +286,9 @@ THRESHOLDS = [
     ("TOO_LARGE", "or more than {};", verdicts.flow,
      lambda x: flow([x, x]) == "exploding"),
     ("FITS_TRAIN", "accuracy there above {}", verdicts.rates,
-     lambda x: "which fits" in verdicts.rates("x", {"x low": row(x, 0.5), "x mid": row(1, 0.9)}, RATES, 100)),
+     lambda x: "which fits" in verdicts.rates("x", {"x low": row(x, 0.5), "x mid": row(1, 0.9)}, RATES, EQUAL)),
+    ("CRIES_WOLF", "with p < {} (Student's t)", verdicts.control,
+     lambda p: "stays" in verdicts.control(0.5 + (SHUFFLES + stats.t.isf(p / 2, 9) * stats.sem(SHUFFLES)) / 99, 6)),
 ]  # fmt: skip
 
 
