@@ -37,6 +37,7 @@ from lab import charts, verdicts
 from lab.commands import gibibytes
 from lab.pages import matrices
 from lab.photos import View
+from lab.progress import Reached
 from lab.statistics import chance, chance_loss, choose, detection_scores, right_answers, wilson
 
 VIEW = View(side=224, crop=64)
@@ -64,7 +65,7 @@ class Progress(xgboost.callback.TrainingCallback):
         self.progress, self.rounds = progress, rounds
 
     def after_iteration(self, model, epoch, evals_log):
-        self.progress(epoch / self.rounds)
+        self.progress(Reached(epoch / self.rounds, epoch + 1, evals_log["validation"]["logloss"][-1]))
         return False
 
 

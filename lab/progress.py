@@ -26,9 +26,9 @@ NARROW = 70  # columns below which there is no room for headlines, and a running
 
 
 class Reached(float):
-    """How far a training has got: the fraction that is done, and with it epoch, loss (nats) and accuracy so far."""
+    """How far a training has got: the fraction that is done, and with it epoch, loss (nats) and accuracy, if known."""
 
-    def __new__(cls, fraction: float, epoch: int, loss: float, accuracy: float):
+    def __new__(cls, fraction: float, epoch: int, loss: float = math.nan, accuracy: float = math.nan):
         reached = super().__new__(cls, fraction)
         reached.told = float(epoch), float(loss), float(accuracy)
         return reached
@@ -151,11 +151,10 @@ class Display:
         width = self.console.width
         for n in under_way:
             fraction, epoch, loss, accuracy = board[n]
-            told = f"{fraction:.0%}"
-            if epoch > 0:
-                told += f", epoch {epoch:.0f}, loss {loss:.3f}, accuracy {accuracy:.3f}"
-            if not wide:
-                told = told.replace("accuracy", "acc.")
+            last = "accuracy" if wide else "acc."
+            texts = f"epoch {epoch:.0f}", f"loss {loss:.3f}", f"{last} {accuracy:.3f}"
+            known = [text for text in texts if text != "epoch 0" and not text.endswith("nan")]
+            told = ", ".join([f"{fraction:.0%}", *known])
             name = Text(self.names[n], "bold", no_wrap=True, overflow=cut)
             if wide:
                 name.truncate(width - len(told) - 2, overflow=cut, pad=False)

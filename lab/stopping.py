@@ -110,6 +110,9 @@ def postponed() -> Iterator[None]:
 def once_more() -> Iterator[None]:
     """Ctrl-C was heard, and what is inside still has to be done; a second Ctrl-C ends that too."""
     handler = signal.getsignal(signal.SIGINT)
+    if not isinstance(handler, _Handler):
+        yield
+        return
     handler.pressed = False
     try:
         yield
