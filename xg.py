@@ -185,7 +185,8 @@ def finish(
     how = {"memory": min(0.8 + 7e-5 * photos_of_all, 4.0)}  # GiB, as measured; what needs more comes in pages
     planned = {config: [Run(label.replace(" ", "-"), train, config, **how)] for label, config in configs.items()}
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
-    return helpers.finish(planned, (photos,), context, arguments, "xg", reports)
+    streamed = VIEW not in photos.kept  # XGBoost ends its process where there is no room for its pages
+    return helpers.finish(planned, (photos,), context, arguments, "xg", reports, apart=streamed)
 
 
 def main(argv: list[str] | None = None) -> None:

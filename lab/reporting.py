@@ -3,10 +3,10 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 from lab import charts, gallery
+from lab.errors import RunsMissing
 from lab.progress import Display, Line, clock
 from lab.results import Experiment, Result
 
@@ -14,44 +14,43 @@ from lab.results import Experiment, Result
 class Reports:
     """The reports of a study under way, those that are made and those that still lack a result.
 
-    make_study(results) gives what a script calls its study; it is called once, when the first report needs it. `always`
-    is {label: configuration} that every experiment needs.
+    study_of(results) gives what a script calls its study, with the results that are there so far. A report that finds
+    another one missing in it raises RunsMissing, and is tried again when there are more.
     """
 
     def __init__(
         self,
         experiments: Sequence[Experiment],
-        make_study: Callable[[dict[Any, Result]], Any],
+        study_of: Callable[[dict[Any, Result]], Any],
         arguments: argparse.Namespace,
         script: str,
-        always: dict[str, Any] | None = None,
     ):
-        self.left, self.count, self.always = list(experiments), len(experiments), always or {}
-        self.make_study, self.arguments, self.script = make_study, arguments, script
+        self.left, self.count = list(experiments), len(experiments)
+        self.study_of, self.arguments, self.script = study_of, arguments, script
+        self.also_lacks: dict[str, list[str]] = {}  # by section: the runs that a report has found missing
         self.results: dict[Any, Result] = {}  # by configuration
         self.lines = {one.section: Line(one.section, one.name, {*one.configs.values()}) for one in experiments}
         self.display = Display(list(self.lines.values()))
-
-    @cached_property
-    def study(self) -> Any:
-        return self.make_study(self.results)
 
     def add(self, results: dict[Any, Result]) -> None:
         """Take some more results, and report on all experiments that are complete with them."""
         self.results |= results
         self.display.done |= results.keys()
         for one in [one for one in self.left if not self.lacks(one)]:
-            self.report(one)
+            try:
+                self.report(one)
+            except RunsMissing as missing:
+                self.also_lacks[one.section] = missing.runs
 
     def lacks(self, one: Experiment) -> list[str]:
         """The labels of the configurations whose results an experiment still needs."""
-        return [label for label, config in (one.configs | self.always).items() if config not in self.results]
+        return [label for label, config in one.configs.items() if config not in self.results]
 
     def report(self, one: Experiment) -> None:
         """Report on an experiment, draw it, add it to table and gallery, and say what it found."""
         given = {label: self.results[config] for label, config in one.configs.items()}
         made_in, out = gallery.made_in(given.values()), self.arguments.out
-        found = one.report(given, self.study)
+        found = one.report(given, self.study_of(self.results))
         text = gallery.describe(one, found, self.script, made_in, self.arguments.quick)
         with gallery.writing(out):
             for name, fig in found.figures.items():
@@ -67,7 +66,8 @@ class Reports:
     def close(self) -> None:
         """Say where everything is and what is missing. Raises RunsFailed, or InputError if there is nothing at all."""
         out, redraw = self.arguments.out, self.arguments.redraw
-        lacking = {} if redraw else {one.section: self.lacks(one) for one in self.left}
+        lacks = {one.section: self.lacks(one) or self.also_lacks[one.section] for one in self.left}
+        lacking = {} if redraw else lacks
         if lacking or len(self.left) < self.count:
             print(f"\nGallery: {out / gallery.PAGE}; all numbers: {self.script}.csv beside it.", flush=True)
         if lacking or len(self.left) == self.count:

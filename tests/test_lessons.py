@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 import helpers
@@ -282,6 +283,9 @@ def test_references_on_known_data(quadrants, silent):
     assert (forest["accuracy_test"] > 0.95).all()
     assert len(set(zip(*forest.values(), strict=True))) > 1
     np.testing.assert_array_equal(forest["accuracy_test"][1:2], fit("random forest", [1])["accuracy_test"])
+    whole = RandomForestClassifier(random_state=1).fit(quadrants.x["train"], quadrants.y["train"])
+    said = NN_tutorial.forest(quadrants.x["train"], quadrants.y["train"], quadrants.x["test"], 1)
+    np.testing.assert_array_equal(said, whole.predict(quadrants.x["test"]))
 
 
 def test_the_runs_of_a_study_have_each_seed_once_in_order_and_names_of_their_own():

@@ -151,6 +151,14 @@ def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatc
     assert ",failed," not in table
     assert "\n6.1.1,lr 1," in table
 
+    monkeypatch.setitem(NN_tutorial.REFERENCES, "random forest", None)  # 6.1.1 shows none
+    assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "(6.2.1.4 lacks random forest), " in line
+    table = (tmp_path / "NN_tutorial.csv").read_text()
+    assert re.findall("(.+),failed", table) == ["6.2.1.4,random forest,,"]
+    assert "\n6.1.1,lr 1," in table
+
 
 def of_whom(fault: str, progress) -> dict[str, np.ndarray]:
     for _ in range(3):
