@@ -987,8 +987,9 @@ def main(argv: list[str] | None = None) -> None:
     everything = helpers.experiments_in(globals())
     arguments = helpers.start("NN_tutorial", __doc__, everything, argv)
     places, seeds, chosen = helpers.load_places(arguments.data), range(arguments.seeds), arguments.experiments
+    helpers.say_what_was_read(places, arguments.data, arguments)
     if arguments.quick:
-        places, seeds = places.head(3000), seeds[:2]
+        places, seeds = helpers.draw_places(places, 3000), seeds[:2]
         chosen, everything = ([one.adapted(quick) for one in experiments] for experiments in (chosen, everything))
 
     # A configuration is trained once, whichever experiments need it, and named after the first of all that do.

@@ -785,6 +785,7 @@ def main(argv: list[str] | None = None) -> None:
     room, most = arguments.memory / processes.count_here(), xg.QUICK_PHOTOS if quick else None
     given = folder, [*views], room, most
     photos = helpers.load_photos(*given)
+    helpers.say_what_was_read(photos, folder, arguments)
     processes.send((given, photos.fingerprint, weights, device))
     study = Study(photos, view, backbones.NAMES[backbone], seeds)
     reports = Reports(chosen, lambda results: study, arguments, "cnn")

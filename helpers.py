@@ -6,6 +6,7 @@ The laboratory behind it, which no lesson needs to be understood, is in lab/.
 import argparse
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from torch import nn
 from lab import charts, commands, gallery, runs
 from lab.charts import end_labels, figure
 from lab.commands import run_script
-from lab.errors import InputError, warn
-from lab.photos import Photos, demo_faces, load_photos
-from lab.places import Places, load_places
+from lab.errors import InputError, printable, warn
+from lab.photos import Photos, demo_faces, describe_photos, load_photos
+from lab.places import Places, describe_places, draw_places, load_places
 from lab.reporting import Reports
 from lab.results import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
 from lab.runs import Run
@@ -34,6 +35,7 @@ __all__ = [
     "Rows",
     "Run",
     "demo_faces",
+    "draw_places",
     "end_labels",
     "experiment",
     "experiments_in",
@@ -87,6 +89,12 @@ def start(
     charts.output(arguments.format, arguments.quick)
     gallery.check_out(arguments.out, script)
     return arguments
+
+
+def say_what_was_read(data: Places | Photos, folder: Path, arguments: argparse.Namespace) -> None:
+    """One line on the terminal, which the gallery shows too: half-read files and swapped axes can be seen there."""
+    arguments.read = describe_places(data, folder) if isinstance(data, Places) else describe_photos(data, folder)
+    print(f"read: {printable(arguments.read)}", flush=True)
 
 
 def finish(

@@ -193,6 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = helpers.start("xg", __doc__, helpers.experiments_in(globals()), argv, photo_options)
     folder, most = arguments.data or helpers.demo_faces(), QUICK_PHOTOS if arguments.quick else None
     photos = helpers.load_photos(folder, [VIEW], arguments.memory, most)
+    helpers.say_what_was_read(photos, folder, arguments)
     (chosen,) = arguments.experiments
     chosen = chosen.adapted(quick) if arguments.quick else chosen
     reports = Reports([chosen], lambda results: photos, arguments, "xg")

@@ -5,6 +5,7 @@ import difflib
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
@@ -71,6 +72,7 @@ def parse_arguments(
     if options:
         options(parser)
     arguments = parser.parse_args(argv)
+    arguments.again = _again(parser, arguments)
     by_name = {experiment.name: experiment for experiment in experiments}
     for name in arguments.names:
         if name not in by_name:
@@ -97,6 +99,16 @@ def cores() -> int:
         value = os.environ.pop("LOKY_MAX_CPU_COUNT", "")
         warn(f"LOKY_MAX_CPU_COUNT='{value}' is no whole number, the environment, it is ignored")
         return joblib.cpu_count()
+
+
+ANYHOW = ("names", "out", "jobs", "memory", "fresh", "redraw", "cluster", "format")  # options that change no number
+
+
+def _again(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    """The options that make the same numbers again, such as ` --seeds 3 --quick`; empty where all are the defaults."""
+    given = {name: value for name, value in vars(arguments).items() if value != parser.get_default(name)}
+    words = [[f"--{name}", *([] if value is True else [str(value)])] for name, value in given.items()]
+    return "".join(f" {shlex.join(pair)}" for pair in words if pair[0].removeprefix("--") not in ANYHOW)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

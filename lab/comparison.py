@@ -159,7 +159,7 @@ def find_samples(found: Comparison, photos: Photos) -> Samples:
     group = group if len(candidates(group)) >= 5 else [worst]
     those = candidates(group)
     gap = np.abs(fake[best] - np.mean([fake[name] for name in group], axis=0))[those]
-    people = [path.stem.partition("_")[0] for path in photos.paths["test"]]  # as the demo set names its photos
+    people = [photos.person("test", number) for number in range(len(y))]
     return Samples(found, best, group, those, pick(those[np.argsort(-gap, kind="stable")], y, people))
 
 

@@ -2,16 +2,16 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LONGEST = 300  # characters of a part of an error, of which there are three
+LONGEST = 480  # characters of a part of an error, of which there are three
 READING = "make it readable or give --data another folder"
 
 
-def printable(text: str, most: int = 10 * LONGEST) -> str:
+def printable(text: str, most: int = 3 * LONGEST) -> str:
     r"""The text in one line of at most `most` characters, what a terminal would obey as escapes such as \x1b."""
     line, half = escaped(" ".join(text.splitlines())), most // 2
     return line if len(line) <= most else f"{line[:half]}...{line[3 - half :]}"
@@ -20,6 +20,17 @@ def printable(text: str, most: int = 10 * LONGEST) -> str:
 def escaped(text: str) -> str:
     """Lines in which what a terminal would obey is shown as escapes."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(name: str) -> str:
+    """A name of somebody else's, cut where it is long."""
+    return f"'{printable(name, 60)}'"
+
+
+def some(texts: Sequence[str], between: str, most: int = 10) -> str:
+    """Texts in a row, of many only the first ones and how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return f"{between.join(texts[:most])}{more}"
 
 
 def encodable(text: str, stream: Any) -> str:
@@ -87,5 +98,6 @@ def library_warnings(tell: Callable[[str], None] = warn) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker (stopped|was restarted) while")  # loky's, which replaces it itself
+        warnings.filterwarnings("ignore", "The number of unique classes")  # scikit-learn's guess at a mistake
         warnings.showwarning = show
         yield

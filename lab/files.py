@@ -11,6 +11,13 @@ from filelock import FileLock
 
 from lab.errors import InputError, warn
 
+ROOT = Path(__file__).parents[1]
+
+
+def short(folder: Path) -> str:
+    """A folder as it was given, or, inside this repository, from its root, so that it is the same on any machine."""
+    return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
+
 
 def check_folder(folder: Path, remedy: str) -> None:
     """Raises InputError for a folder of data that isn't there or can't be read."""
@@ -20,6 +27,30 @@ def check_folder(folder: Path, remedy: str) -> None:
         raise InputError("no such folder", str(folder), remedy) from None
     except OSError as error:
         raise InputError(f"can't be read as a folder ({error.strerror})", str(folder), remedy) from None
+
+
+OTHER_KINDS = {  # what people have under the name of another kind of file, by its first bytes, and what helps
+    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "fetch it with git lfs pull"),
+    b"PK\x03\x04": ("a zip or Excel file", "unpack it, or save the sheet as CSV"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel file", "save the sheet as CSV"),
+    b"PAR1": ("a Parquet file", "save it as CSV"),
+    b"SQLite format 3": ("a database", "export the table as CSV"),
+    b"%PDF": ("a PDF", "export what it holds"),
+    b"<!doctype html": ("a web page", "download the file itself"),
+    b"<html": ("a web page", "download the file itself"),
+    b"<svg": ("an SVG drawing", "save it as PNG"),
+    b"\xff\x0a": ("JPEG XL, which can't be read", "save it as JPEG"),
+    b"\0\0\0\x0cJXL ": ("JPEG XL, which can't be read", "save it as JPEG"),
+}
+HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1")
+
+
+def other_kind(data: bytes) -> tuple[str, str] | None:
+    """What a file is, by its first bytes, where it is known to be neither a table nor a photo, and what helps."""
+    if data[4:12] in HEIC:
+        return "HEIC, which can't be read", "save it as JPEG"
+    start = data[:64].lstrip().lower()
+    return next((found for begin, found in OTHER_KINDS.items() if start.startswith(begin.lower())), None)
 
 
 def warn_of_repeats(folder: Path, what: str, splits: dict[str, pd.DataFrame]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lab import charts, files
-from lab.errors import InputError, RunsFailed, escaped
+from lab.errors import InputError, RunsFailed, escaped, printable, warn
 from lab.results import SPLITS, Experiment, Report, Result
 from lab.statistics import show
 
@@ -123,6 +123,20 @@ def save_reports(
         raise RunsFailed(lacking, out / f"{script}.csv")
 
 
+def warn_of_other_data(out: Path, script: str, read: str) -> None:
+    """Warn where the page keeps sections of this script of other data than what was read now, lest they be compared."""
+    mine = {s: text for s, text in _read_page(out / PAGE).items() if f"Made with `python {script}.py" in text}
+    lines = {section: re.findall("^Data: .+$", text, re.MULTILINE) for section, text in mine.items()}
+    other = [section for section, line in lines.items() if line and line != [_data(read)]]
+    if other:
+        what = f"{'sections' if len(other) > 1 else 'section'} {', '.join(other)} {'are' if len(other) > 1 else 'is'}"
+        warn(f"{what} of other data, see the line Data there, {out / PAGE}, choose another --out to keep them apart")
+
+
+def _data(read: str) -> str:
+    return f"Data: {_markdown(printable(read))}."
+
+
 def is_time(metric: str) -> bool:
     """Whether a metric is a time, which never repeats; their names start so: seconds, seconds_per_epoch, ..."""
     return metric.split("_")[0] == "seconds"
@@ -147,8 +161,19 @@ def _gallery(sections: dict[str, str]) -> str:
     return "\n\n".join([TITLE, INTRO, _grid(findings), *(f"## {text}" for text in ordered.values())]) + "\n"
 
 
-def describe(experiment: Experiment, report: Report, script: str, made_in: str = "", quick: bool = False) -> str:
-    """An experiment's section of the gallery in Markdown, with the report's figures."""
+def describe(
+    experiment: Experiment,
+    report: Report,
+    script: str,
+    made_in: str = "",
+    quick: bool = False,
+    again: str = "",
+    read: str = "",
+) -> str:
+    """An experiment's section of the gallery in Markdown, with the report's figures.
+
+    again: the options that made it; read: what data were read.
+    """
     headline = _markdown("QUICK RUN, NOT A RESULT: " * quick + report.headline)
     question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
     figures = [(charts.title_of(figure), f"{name}.png") for name, figure in report.figures.items()]
@@ -161,8 +186,9 @@ def describe(experiment: Experiment, report: Report, script: str, made_in: str =
             _grid([[_markdown(cell).replace("± ", together) for cell in line] for line in _table(report, 7, 4)]),
             "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
             f"Rule: {_markdown(report.rule)}",
-            f"Made with `python {script}.py {experiment.name}`{made_in and f' in {made_in}'}; all numbers: "
-            f"[{script}.csv]({script}.csv).",
+            f"Made with `{printable(f'python {script}.py {experiment.name}{again}')}`{made_in and f' in {made_in}'}; "
+            f"all numbers: [{script}.csv]({script}.csv).",
+            *([_data(read)] if read else []),
         ]
     )
 

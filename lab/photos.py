@@ -2,43 +2,29 @@
 
 import functools
 import hashlib
-import io
-import os
 import runpy
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import joblib
 import numpy as np
-import pandas as pd
 import torch
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from lab.errors import READING, InputError, about, warn
-from lab.files import check_folder, lock, warn_of_repeats
+from lab.cues import Cues, Shortcut, cues_of, find_shortcut, warn_of_shortcut
+from lab.errors import READING, InputError, about, printable, some, warn
+from lab.files import lock, short
+from lab.layouts import CLASSES, Layout, PhotoFile, find_photos
+from lab.likeness import Seen, thumbnail, warn_of_copies
+from lab.pictures import View, read_photo, resize
 from lab.results import SPLITS
 
-CLASSES = ("real", "fake")  # label 0 and label 1
-CLASS_FOLDERS = {"real": ("real", "0_real"), "fake": ("fake", "1_fake")}
-FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-SHARES = {"train": 0.7, "validation": 0.8, "test": 1.0}  # upper end of each split's share where there are no splits
 DATA = Path(__file__).parents[1] / "data"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-MOST_PIXELS = 100_000_000
 BAD_SHARE = 0.1  # up to this share of a class folder's photos, or one, is left out with a warning where unreadable
-
-
-@dataclass(frozen=True)
-class View:
-    """How a photo is brought to size: resized to side x side, and of that the crop x crop in the centre."""
-
-    side: int
-    crop: int
 
 
 @dataclass
@@ -47,16 +33,24 @@ class Photos:
 
     paths[split]: the n files; y[split]: (n,) int64; fingerprint: of all files' bytes, order and labels;
     kept[view][split]: (n, crop, crop, 3) uint8 for the views that fit in memory. Others are streamed.
+    names[split]: the files' paths below the folder of their class; shortcut: see cues.py.
     """
 
     paths: dict[str, list[Path]]
     y: dict[str, np.ndarray]
     fingerprint: str
     kept: dict[View, dict[str, np.ndarray]]
+    names: dict[str, list[str]] = field(default_factory=dict)
+    shortcut: Shortcut | None = None
 
     def name(self, split: str, number: int) -> str:
-        """What a photo is called, with marks where its file name is no text."""
-        return self.paths[split][number].name.encode(errors="replace").decode()
+        """What a photo is called in its class, as text that can be shown."""
+        return printable(self.names[split][number])
+
+    def person(self, split: str, number: int) -> str:
+        """Who may be on a photo: the folder in that of its class or, as in the demo set, its name up to _."""
+        folder, *inside = PurePosixPath(self.names[split][number]).parts
+        return folder if inside else PurePosixPath(folder).stem.partition("_")[0]
 
     def pixels(self, view: View, split: str, chosen: np.ndarray | None = None) -> np.ndarray:
         """The chosen photos of a split (default: all), (n, crop, crop, 3) uint8."""
@@ -135,148 +129,127 @@ def demo_faces() -> Path:
     return folder
 
 
+def describe_photos(photos: Photos, folder: Path) -> str:
+    """What was read: how many photos of each class and split."""
+    counts = {
+        split: [f"{(y == label).sum():,} {c}" for label, c in enumerate(CLASSES)] for split, y in photos.y.items()
+    }
+    read = ", ".join(f"{split} {' + '.join(counts[split])}" for split in SPLITS)
+    return f"photos: {read}, from {short(folder)}"
+
+
 @about("the photos", READING)
 def load_photos(folder: Path, views: Sequence[View], memory: float = 4.0, most: int | None = None) -> Photos:
     """Read the photos of real and fake faces in `folder`; every file is decoded once, for all views.
 
-    Takes train|val|test folders with a folder real and a folder fake in each, or the folders 0_real and 1_fake
-    alone, which are then split 70/10/20 by the SHA-256 of the file names. Views are kept in turn as far as
-    they fit in `memory` (GiB) together. `most` is the largest number of photos to take per class and split. Photos
+    Takes the layouts that find_photos knows. Views are kept in turn as far as they fit in `memory` (GiB) together.
+    `most` is the largest number of photos to take per class and split, drawn at random, the same ones each time. Photos
     that can't be read are left out with one warning, or, where they are more than a tenth of a folder, raise
     InputError, as does all else that can't be trained on.
     """
-    found = {split: {c: files[:most] for c, files in classes.items()} for split, classes in _find(folder).items()}
-    total = sum(len(files) for classes in found.values() for files in classes.values())
+    layout = find_photos(folder)
+    records = {split: _draw(classes, most) for split, classes in layout.files.items()}
+    total = sum(map(len, records.values()))
     fitting, room = [], memory * 2**30
     for view in views:
         if (needed := total * view.crop**2 * 3) <= room:
             fitting.append(view)
             room -= needed
-    digest = hashlib.sha256()
-    photos = Photos({}, {}, "", {view: {} for view in fitting})
-    left_out, digests = [], {}
+    photos, digest = Photos({}, {}, "", {view: {} for view in fitting}), hashlib.sha256()
+    read: dict[str, list[_Record]] = {}
     with tqdm(total=total, desc="reading photos", disable=None) as bar:
-        for split, classes in found.items():
-            files = [(path, label) for label, name in enumerate(CLASSES) for path in classes[name]]
+        for split, files in records.items():
             space = {view: np.empty((len(files), view.crop, view.crop, 3), np.uint8) for view in fitting}
-            digests[split], problems = _decode([path for path, _ in files], space, bar)
-            digest.update(b"".join(digests[split]))
-            for name, paths in classes.items():
-                bad = [path for path in paths if path in problems]
-                if len(bad) > max(1, BAD_SHARE * len(paths)) or len(bad) == len(paths):
-                    what = f"{len(bad)} of {len(paths)} {name} photos can't be read ({problems[bad[0]]})"
-                    raise InputError(what, str(bad[0]), "replace or remove them")
-            good = [number for number, (path, _) in enumerate(files) if path not in problems]
-            photos.paths[split] = [files[number][0] for number in good]
-            photos.y[split] = np.array([files[number][1] for number in good])
+            _decode(files, space, bar)
+            _refuse_many(files, layout.files[split])
+            good = [number for number, record in enumerate(files) if not record.problem]
             for view, pixels in space.items():
-                for place, number in enumerate(good if problems else ()):  # one by one, as there may be no room for two
-                    pixels[place] = pixels[number]
+                for place, number in enumerate(good if len(good) < len(files) else ()):
+                    pixels[place] = pixels[number]  # one by one, as there may be no room for two
                 photos.kept[view][split] = pixels[: len(good)]
-            digest.update(photos.y[split].tobytes())
-            left_out += [f"{path.relative_to(folder)} ({reason})" for path, reason in problems.items()]
-    if left_out:
-        names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
-        warn(f"{len(left_out)} of {total} photos are left out: {names}")
-    read = {split: [file.hex() for file in files if file] for split, files in digests.items()}
-    warn_of_repeats(folder, "photos", {split: pd.DataFrame({"digest": files}) for split, files in read.items()})
+            read[split] = [files[number] for number in good]
+            photos.paths[split] = [record.file.path for record in read[split]]
+            photos.names[split] = [record.file.name for record in read[split]]
+            photos.y[split] = np.array([record.label for record in read[split]])
+            digest.update(b"".join(record.digest for record in files) + photos.y[split].tobytes())
     photos.fingerprint = digest.hexdigest()
+    _warn_of_left_out([record for files in records.values() for record in files], layout, folder)
+    _judge(photos, read, folder)
     return photos
 
 
-def _find(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """{split: {class: files}} in either layout."""
-    check_folder(folder, "give --data a folder of photos")
-    splits = {split: _subfolder(folder, names) for split, names in FOLDERS.items()}
-    if any(splits.values()):
-        for split, path in splits.items():
-            if path is None:
-                names = " or ".join(FOLDERS[split])
-                raise InputError(f"has no {split} photos", str(folder), f"add a folder {names}")
-        return {split: _classes(path) for split, path in splits.items()}
-    if all(_subfolder(folder, names) is None for names in CLASS_FOLDERS.values()):
-        remedy = "give --data a folder with train, val and test, or with 0_real and 1_fake, of JPEG, PNG, WebP or BMP"
-        raise InputError("has no photos of real and fake faces", str(folder), remedy)
-    found = {split: {} for split in SPLITS}
-    for name, files in _classes(folder).items():
-        if len(files) < 10:
-            raise InputError(f"{len(files)} {name} photos are too few to split", str(folder), "give at least 10")
-        files.sort(key=lambda path: hashlib.sha256(os.fsencode(path.name)).hexdigest())
-        lower = 0
-        for split, share in SHARES.items():
-            upper = round(share * len(files))
-            found[split][name], lower = sorted(files[lower:upper]), upper
-    return found
+@dataclass
+class _Record:
+    """A photo, what its file is, or what is wrong with it."""
+
+    file: PhotoFile
+    label: int
+    digest: bytes = b""
+    problem: str = ""
+    thumbnail: np.ndarray | None = None
+    cues: Cues | None = None
 
 
-def _subfolder(folder: Path, names: Sequence[str]) -> Path | None:
-    matching = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name.lower() in names]
-    if len(matching) > 1:
-        raise InputError(f"has both {matching[0].name} and {matching[1].name}", str(folder), "keep one of them")
-    return matching[0] if matching else None
+def _draw(classes: dict[str, list[PhotoFile]], most: int | None) -> list[_Record]:
+    """At most so many of the files of each class, in their order."""
+    chosen = {c: np.sort(np.random.default_rng(0).permutation(len(files))[:most]) for c, files in classes.items()}
+    return [_Record(classes[c][number], label) for label, c in enumerate(CLASSES) for number in chosen[c]]
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    found = {}
-    check_folder(folder, "make it readable")
-    for name, names in CLASS_FOLDERS.items():
-        path = _subfolder(folder, names)
-        if path is None:
-            raise InputError(f"has no {name} photos", str(folder), f"add a folder {' or '.join(names)}")
-        check_folder(path, "make it readable")
-        files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
-        files = [file for file in files if file.is_file() or file.is_symlink()]
-        if not files:
-            raise InputError("has no photos", str(path), "put JPEG, PNG, WebP or BMP files there")
-        found[name] = sorted(files)
-    return found
+def _decode(records: Sequence[_Record], space: dict[View, np.ndarray], bar: tqdm) -> None:
+    """Fill space[view][number] with every photo, and the records with what is known from the files' bytes."""
 
-
-def _decode(paths: Sequence[Path], space: dict[View, np.ndarray], bar: tqdm) -> tuple[list[bytes], dict[Path, str]]:
-    """Fill space[view][number] with every photo.
-
-    Returns the digests of the files' bytes, and what is wrong with those that can't be read, whose digest is empty.
-    """
-
-    def one(number: int, path: Path) -> tuple[bytes, str]:
+    def one(number: int) -> None:
+        record = records[number]
         try:
-            data = path.read_bytes()
+            data = record.file.path.read_bytes()
             image = read_photo(data)
             for view, pixels in space.items():
                 pixels[number] = resize(image, view)
-            return hashlib.sha256(data).digest(), ""
+            record.thumbnail, record.cues = thumbnail(image), cues_of(data, image)
+            record.digest = hashlib.sha256(data).digest()
         except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
-            return b"", str(error).partition("<_io")[0].strip() or type(error).__name__
+            record.problem = str(error).partition("<_io")[0].strip() or type(error).__name__
 
-    digests, problems = [], {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on odd metadata; what can't be decoded raises
         with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-            for path, (digest, problem) in zip(paths, threads.map(one, range(len(paths)), paths), strict=True):
+            for _ in threads.map(one, range(len(records))):
                 bar.update()
-                digests.append(digest)
-                if problem:
-                    problems[path] = problem
-    return digests, problems
 
 
-def read_photo(data: bytes) -> Image.Image:
-    """Decode a file's bytes to an upright RGB image. Raises whatever Pillow raises on a damaged one."""
-    if not data:
-        raise ValueError("empty file")
-    with Image.open(io.BytesIO(data)) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits, which Pillow's conversion would clip to white
-        upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-    return upright.convert("RGB")
+def _refuse_many(records: Sequence[_Record], found: dict[str, list[PhotoFile]]) -> None:
+    """Raises InputError where more photos of a class are unreadable than may be left out of all that were found."""
+    for label, name in enumerate(CLASSES):
+        mine = [record for record in records if record.label == label]
+        bad = [record for record in mine if record.problem]
+        if len(bad) > max(1, BAD_SHARE * len(found[name])) or len(bad) == len(mine):
+            what = f"{len(bad)} of {len(mine)} {name} photos can't be read ({bad[0].problem})"
+            raise InputError(what, str(bad[0].file.path), "replace or remove them")
 
 
-def resize(image: Image.Image, view: View) -> np.ndarray:
-    """(crop, crop, 3) uint8 of an RGB image, as torchvision's Resize((side, side)) and CenterCrop(crop)."""
-    resized = image.resize((view.side, view.side), Image.Resampling.BILINEAR)
-    corner = round((view.side - view.crop) / 2)
-    return np.asarray(resized)[corner : corner + view.crop, corner : corner + view.crop]
+def _warn_of_left_out(records: Sequence[_Record], layout: Layout, folder: Path) -> None:
+    """One warning with counts of all that was found and not read."""
+    bad = [f"{r.file.path.relative_to(folder)} ({r.problem})" for r in records if r.problem]
+    told = layout.what_is_left_out(folder)
+    if bad:
+        warn(f"{len(bad)} of {len(records)} photos are left out: {'; '.join([some(bad, ', '), *told])}")
+    elif told:
+        warn(f"left out are {'; '.join(told)}, {folder}, move or rename what should be read")
+
+
+def _judge(photos: Photos, read: dict[str, list[_Record]], folder: Path) -> None:
+    """Warn of what makes accuracies say less than they seem to: copies in two splits, cues that are no faces."""
+    seen = {
+        split: Seen(
+            photos.paths[split],
+            photos.names[split],
+            [record.digest for record in records],
+            np.array([record.thumbnail for record in records]),
+            photos.y[split],
+        )
+        for split, records in read.items()
+    }
+    warn_of_copies(seen, folder)
+    photos.shortcut = find_shortcut({s: [record.cues for record in records] for s, records in read.items()}, photos.y)
+    warn_of_shortcut(photos.shortcut, folder)

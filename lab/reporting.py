@@ -51,7 +51,8 @@ class Reports:
         given = {label: self.results[config] for label, config in one.configs.items()}
         made_in, out = gallery.made_in(given.values()), self.arguments.out
         found = one.report(given, self.study_of(self.results))
-        text = gallery.describe(one, found, self.script, made_in, self.arguments.quick)
+        told = made_in, self.arguments.quick, self.arguments.again, self.arguments.read
+        text = gallery.describe(one, found, self.script, *told)
         with gallery.writing(out):
             for name, fig in found.figures.items():
                 charts.save(fig, out / f"{name}.png")
@@ -70,6 +71,7 @@ class Reports:
         lacking = {} if redraw else lacks
         if lacking or len(self.left) < self.count:
             print(f"\nGallery: {out / gallery.PAGE}; all numbers: {self.script}.csv beside it.", flush=True)
+            gallery.warn_of_other_data(out, self.script, self.arguments.read)
         if lacking or len(self.left) == self.count:
             with gallery.writing(out):
                 gallery.save_reports(out, self.script, self.left, {}, lacking, {})

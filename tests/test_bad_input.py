@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import cnn
 import helpers
@@ -116,17 +117,60 @@ PLACES = [
     ("no name", places(train=TRAIN + "3,50,\n"), "error: country is missing", "train.csv line 4"),
     ("a short row", places(train=TRAIN + "3,50\n"), "error: country is missing", "train.csv line 4"),
     ("a long row", places(train=TRAIN + "3,50,Germany,x,y\n"), "error: can't be read", "line 4", "train.csv"),
-    ("open quote", places(train=TRAIN + '3,50,"Germany\n'), "error: can't be read", "train.csv"),
+    ("open quote", places(train=TRAIN + '3,50,"Germany\n'), "error: can't be read (a quote is ne", "csv line 4"),
+    ("two stray quotes", places(train=TRAIN + '3,50,"Germany\n4,51,France\n5,52,France"\n'),
+     "error: can't be read (a quote makes one row of several)", "train.csv line 4"),
+    ("stray quotes in the first column", places(train='country\tlong\tlat\n"A\t1\t2\nB\t1\t2\n"C\t3\t4\nD\t1\t2\n'),
+     "error: can't be read", "train.csv line 2"),
+    ("stray quotes two lines on", places(train='country;long;lat\n"A;1;2\nB";1;2\nC;1;2\n'), "error: ", "line 2"),
+    ("text after a quote", places(test=TRAIN + '3,50,"Germany"x\n'), "error: can't be read", "test.csv line 4"),
+    ("line after fields over two", places(train=TRAIN + '1,2,"A\nB"\n\n1,2,"A\r\nB"\nx,2,A\n'),
+     "error: long 'x' is not a number", "train.csv line 9"),
+    ("names of rows", places(train=HEAD + "1,2.3,48.9,France\n2,13.4,52.5,Germany\n"),
+     "error: can't be read (4 fields where the header has 3, and so in 2 of 2 rows)", "train.csv line 2"),
+    ("a short row of other columns", places(train="long,lat,country,x\n1,2,A,y\n3,4,B\n"),
+     "error: can't be read (3 fields where the header has 4)", "train.csv line 3"),
+    ("commas in the rows alone", places(train="long;lat;country\n1,2,A\n3,4,B\n"), "error: long '1,2,A'", "2 of 2 r"),
+    ("the header again", places(train=TRAIN + TRAIN), "error: long 'long' is not a number", "train.csv line 4"),
+    ("latitude twice", places(train="lat,long,country,lat\n1,2,A,3\n"), "error: needs one column 'lat'", "keep one"),
     ("country only in test", places(test=TRAIN + "3,50,Narnia\n"), "error: country 'Narnia' is not in train", "line 4"),
     ("line break in a name", places(test=TRAIN + '3,5,"A\r\nB\u2028C"\n'), "error: country 'A B C' is", "test.csv"),
     ("one country", places(train=HEAD + "3,50,Germany\n4,50,Germany\n"), "error: only one country", "train.csv"),
     ("one row to train on", places(train=HEAD + "3,50,Germany\n"), "error: only one country", "train.csv"),
     ("one row, two rows", places("batch-norm")),
+    ("one place a country", places("learning-rate", train=HEAD + "".join(f"{n},{n},{n}\n" for n in range(20)),
+                                   validation=HEAD + "1.5,1,1\n2.5,2,2\n3.5,3,3\n", test=HEAD + "1.2,1,1\n")),
     ("no rows", places(validation=HEAD), "error: has no rows", "validation.csv"),
     ("rows of nothing", places(validation=HEAD + ",,\n\n"), "error: has no rows", "validation.csv"),
     ("empty file", places(validation=""), "error: file is empty", "validation.csv"),
     ("no train.csv", places(train=None), "error: file is missing", "train.csv", "--data"),
     ("no test.csv", places(test=None), "error: file is missing", "test.csv", "--data"),
+    ("blanks between columns", places(train="long lat country\n2.3 48.9 France\n"), "error: needs one", "put commas"),
+    ("letters that look alike", places(train="long,l\u0430t,country\n1,2,A\n"), "error: needs", "l\\u0430t"),
+    ("numbers for a header", places(train="2.3,48.9,France\n"), "error: needs one", "begin the file with"),
+    ("all numbers bad", places(train=HEAD + "a,1,A\nb,2,B\nc,3,B\n"), "error: long 'a' is not a number in 3 of 3 rows",
+     "line 2", "see whether this is the right column"),
+    ("some numbers bad", places(train=TRAIN + "x,1,France\ny,1,France\n1,1,France\n"),
+     "error: long 'x' is not a number in 2 of 5 rows", "train.csv line 4", "or remove these rows"),
+    ("degrees and minutes", places(train=HEAD + "2°20'E,48°51'N,A\n3,4,B\n"), "error: long '2°20'E'", "give decimal"),
+    ("0 to 360 degrees", places(train=HEAD + "2.3,48.9,A\n350.5,40,B\n181,4,B\n"),
+     "error: long 350.5 is outside -180 to 180 degrees in 2 of 3 rows", "subtract 360"),
+    ("metres", places(train=HEAD + "452345.1,5411823.9,A\n452345.1,5411823.9,B\n"), "error: long 452345", "not metres"),
+    ("swapped axes", places(train=HEAD + "48.9,2.3,A\n-36.8,174.7,B\n"), "error: lat 174.7", "long and lat are swa"),
+    ("rare countries", places(test=TRAIN + "1,1,X\n1,2,Y\n1,3,X\n", validation=TRAIN + "1,1,Z\n1,2,X\n"),
+     "error: 3 countries are not in train.csv (rows: 'X' 3, ", "validation.csv line 4", "remove their 5 rows"),
+    ("words for none", places(train=TRAIN + "1,1,None\n1,2,\\N\n1,3,-99\n1,4,#N/A\n1,5,None\n1,6,NA\n"),
+     "warning: 5 of 10 places have a country that may mean none ('None' 2, ", "data", "remove these rows if so"),
+    ("capitals", places(test=HEAD + "1,1,GERMANY\n2,2,france\n"),
+     "warning: spellings that differ only in case or leading zeros are read as one country: 'france' as 'France'; "),
+    ("leading zeros", places(**{split: HEAD + f"{n},1,011\n{n},2,11\n{n},3,12\n" for n, split in enumerate(GOOD)}),
+     "warning: spellings", "'011' as '11', "),
+    ("a forged warning", places(test=TRAIN + '1,1,"x\nwarning: all is well\x1b[2K"\n'), "error: country 'x warn"),
+    ("a very long name", places(test=TRAIN + f"1,1,{'x' * 5000}\n"), "error: country 'xxx", "x' is not in train"),
+    ("LFS", places(train="version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "error: is a Git", "pull"),
+    ("a workbook", places(train=b"PK\x03\x04\x14\0\x06\0" + bytes(range(256))), "error: is a zip or Excel", "CSV"),
+    ("a web page", places(train="<!DOCTYPE html>\n<html></html>\n"), "error: is a web page", "train.csv"),
+    ("UTF-16, no mark", places(train=TRAIN.encode("utf-16-le")), "error: can't be read (it looks like UTF-16", "UTF-8"),
     ("binary file", places(train=bytes(range(256)) * 4), "error: can't be read", "train.csv"),
     ("UTF-16", places(train=TRAIN.encode("utf-16")), "error: can't be read", "train.csv", "UTF-8"),
     ("Latin-1", places(train=TRAIN.encode() + b"3,50,Espa\xf1a\n"), "error: can't be read", "train.csv", "UTF-8"),
@@ -136,6 +180,17 @@ PLACES = [
     ("semicolons", every(lambda text: text.replace(",", ";"))),
     ("semicolons, commas", every(lambda text: text.replace(",", ";").replace(".", ","))),
     ("tabs", every(lambda text: text.replace(",", "\t"))),
+    ("tabs, commas", every(lambda text: text.replace(",", "\t").replace(".", ","))),
+    ("|", every(lambda text: text.replace(",", "|"))),
+    ("sep=;", every(lambda text: "sep=;\r\n" + text.replace(",", ";"))),
+    ("a comment and an empty line first", every(lambda text: "# from somewhere, in 2024\n\n" + text)),
+    ("a comment for a header", every(lambda text: "# " + text)),
+    ("commas at the ends", every(lambda text: text.replace("\n", ",,\n").replace("y,,\n", "y\n", 1))),
+    ("old line ends", every(lambda text: text.replace("\n", "\r"))),
+    ("no line end", every(lambda text: text.rstrip())),
+    ("quotes around all", every(lambda text: re.sub(r"([^,\n]+)", r'"\1"', text))),
+    ("what can't be seen in a header", every(lambda text: text.replace("lat,", "\u200blat\xa0,", 1))),
+    ("what can't be seen in names", places(test=GOOD["test"].replace("Germany", "\u200bGermany\xa0"))),
     ("gzip under another name", every(lambda text: gzip.compress(text.encode()))),
     ("train.csv.gz", places(train=None, train_csv_gz=gzip.compress(TRAIN.encode()))),
     ("half a gzip", places(train=gzip.compress(TRAIN.encode())[:40]), "error: can't be read", "train.csv"),
@@ -189,12 +244,63 @@ def edited(edit: Callable[[Path], object]) -> Maker:
     return photos(lambda folder, _: edit(folder / "data"))
 
 
+def all_photos(change: Callable[[Image.Image, Path, bool], object]) -> Maker:
+    """Every photo saved again: change(image, path, whether it is fake)."""
+
+    def edit(data: Path) -> None:
+        for path in data.rglob("*.png"):
+            change(Image.open(path).copy(), path, path.parent.name == "fake")
+
+    return edited(edit)
+
+
+def renamed(**names: str) -> Maker:
+    """Photos of no split in folders of these names, {class: name}."""
+
+    def edit(data: Path) -> None:
+        for label, name in names.items():
+            shutil.move(data / "train" / label, data / name)
+        for split in ("train", "val", "test"):
+            shutil.rmtree(data / split)
+
+    return edited(edit)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def odd_exif(path: Path) -> None:
+    """A tag whose value is not of its type, which Pillow can't write again, in a photo that is to be turned."""
+    tags = struct.pack(">HHHI4sHHIHHI", 2, 0x0100, 2, 4, b"wide", 0x0112, 3, 1, 6, 0, 0)
+    Image.open(path).save(path.with_suffix(".jpg"), exif=b"Exif\0\0MM\0*\0\0\0\x08" + tags)
+    path.unlink()
+
+
+def long_text(path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "x" * 3_000_000, zip=True)
+    Image.open(path).save(path, pnginfo=info)
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(draw(path, side=200).read_bytes()[:3000])
 
 
 def huge(path: Path) -> None:
     Image.new("1", (10_001, 10_000)).save(path, "png")
+
+
+def pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
+def saved_again(data: Path) -> None:
+    path = data / "val/real/y.png"
+    image = Image.open(draw(path, 80)).resize((96, 96))
+    image.save(path)
+    image.resize((64, 64)).save(data / "train/real/z.jpg", quality=50)
 
 
 def text(path: Path) -> None:
@@ -240,6 +346,61 @@ PHOTOS = [
     ("a class twice", edited(lambda data: (data / "val/1_fake").mkdir()), "error: has both", "val", "keep one"),
     ("too few to split", not_split(10, 9), "error: 9 fake photos are too few to split", "data", "at least 10"),
     ("enough to split", not_split(10, 10)),
+    ("hidden folders and files", edited(lambda data: [draw(data / "train/real" / name) for name in (
+        ".ipynb_checkpoints/1-checkpoint.png", "@eaDir/0.png/THUMB.jpg", "._0.png", ".DS_Store.png")]),
+     "warning: left out are hidden photos: 4, such as train/real/.", "data"),
+    ("photos beside the classes", edited(lambda data: [draw(data / name, 9) for name in (
+        "0_real/a.png", "1_fake/b.png", "train/c.png", "train/other/d.png", "e.png")]),
+     "warning: left out are photos beside the folders that are read: 5, such as 0_real/a.png", "data"),
+    ("a video", one(lambda path: path.with_suffix(".mp4").write_bytes(b"\0\0\0 ftypisom" + bytes(99))),
+     "warning: left out are files that are no photos: 1, such as train/real/x.mp4", "data"),
+    ("texts beside photos", edited(lambda data: [(data / name).write_text("a,b\n") for name in (
+        "train/real/list.csv", "train/README.md", "labels.txt")])),
+    ("unreadable folder in a class", photos(lambda folder, patch: (
+        draw(folder / "data/train/real/deep/x.png"), refused("iterdir", "deep")(folder, patch))),
+     "warning: left out are folders that can't be read (Permission denied): 1, such as train/real/deep"),
+    ("suffixes", edited(lambda data: [
+        draw(data / "train/real/y.png", 50 + n).rename(data / "train/real" / name) for n, name in
+        enumerate(("a.jfif", "b.JPE", "c.tif", "d.TIFF", "e.gif", "f.ppm", "g.JPG.1", "h.jpg_large", "i"))])),
+    ("links to folders, one to itself", edited(lambda data: [
+        draw(data.parent / "away/z.png", 60), (data / "train/real/z").symlink_to(data.parent / "away"),
+        (data / "train/real/again").symlink_to(data / "train/real")])),
+    ("odd EXIF", one(lambda path: odd_exif(draw(path.with_suffix(".png"), 70)))),
+    ("a long text in a PNG", one(lambda path: long_text(draw(path.with_suffix(".png"), 70)))),
+    ("HEIC", one(lambda path: path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))), "warning: 1 of 13", "(HEIC, which"),
+    ("JPEG XL", one(lambda path: path.write_bytes(b"\xff\x0a" + bytes(99))), "warning: 1 of 13", "(JPEG XL,"),
+    ("a Git LFS pointer", one(pointer),
+     "warning: 1 of 13", "(a Git LFS pointer, not the file itself: fetch it with git lfs pull)"),
+    ("only pointers", alone(pointer),
+     "error: 1 of 1 fake photos can't be read (a Git LFS pointer", "val/fake/x.jpg"),
+    ("a web page for a photo", one(lambda path: path.write_text("<!DOCTYPE html>")), "warning: 1 of 13", "a web p"),
+    ("a forged warning", one(lambda path: text(path.with_name("a\nwarning: b\x1b[2K\x07.jpg"))),
+     "warning: 1 of 13 photos are left out: train/real/a warning: b\\x1b[2K\\x07.jpg"),
+    ("saved again", edited(saved_again),
+     "warning: 1 of 7 photos", "are in an earlier split too (1 nearly the same, such as val/real/y.png and train/r"),
+    ("mirrored", edited(lambda data: Image.open(draw(data / "test/fake/y.png", 80)).transpose(
+        Image.Transpose.FLIP_LEFT_RIGHT).save(data / "val/fake/z.png")),
+     "warning: 1 of 8 photos", "(1 mirrored, such as test/fake/y.png and val/fake/z.png)"),
+    ("both classes", edited(lambda data: shutil.copy(data / "train/real/0.png", data / "train/fake/x.png")),
+     "warning: 1 photo is real and fake at once, the same bytes (such as train/real/0.png and train/fake/x.png)"),
+    ("one video in two splits", edited(lambda data: [
+        draw(data / split / f"real/clip1/{n}.png", 90 + n + len(split)) for split in ("train", "val") for n in (1, 9)]),
+     "warning: 2 of 8 photos of validation and test are in folders that an earlier split has too", "such as clip1"),
+    *((f"told by {name}", all_photos(change), "warning: ", f"{cue} alone tells real from fake with a balanced acc")
+      for name, cue, change in (
+          ("file format", "file format PNG", lambda image, path, fake: image.save(path, "webp" if fake else "png")),
+          ("size", "width", lambda image, path, fake: image.resize((9, 9) if fake else (8, 8)).save(path)),
+          ("form", "width", lambda image, path, fake: image.resize((12, 8) if fake else (8, 8)).save(path)),
+          ("colour", "grey or colour", lambda image, path, fake: image.convert("L" if fake else "RGB").save(path)),
+          ("JPEG quality", "JPEG quality", lambda image, path, fake: image.save(path, "jpeg", quality=95 - 5 * fake)))),
+    ("sizes of no class", all_photos(lambda image, path, _: image.resize((8 + int(path.stem) // 2 % 2, 8)).save(path))),
+    ("other names of classes", renamed(real="training_real", fake="training_fake"), "error: has no photos of",
+     "faces but folders training_fake, training_real, ", "rename training_real to 0_real and training_fake to 1_fake"),
+    ("classes the other way round", renamed(real="1_real", fake="0_fake"), "error: has no photos", "0_fake, 1_real"),
+    ("one level down", edited(lambda data: [path.rename(make_folder(data / "archive/faces") / path.name) for path in
+     sorted(data.iterdir())]), "error: has no photos", "but a folder archive", "give --data ", "data/archive/faces"),
+    ("a class of another name", edited(lambda data: (data / "val/fake").rename(data / "val/0_fake")),
+     "error: has no fake photos but folders 0_fake, real", "data/val", "add a folder fake or 1_fake"),
     ("unreadable folder", photos(refused("iterdir", "data")), "error: can't be read as a folder (Permission", "data"),
     ("unreadable split", photos(refused("iterdir", "val")), "error: can't be read as a folder (Permission", "val"),
     ("unreadable class", photos(refused("iterdir", "real")), "error: can't be read as a folder", "train/real"),
@@ -495,10 +656,13 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / MARK).exists()
 
 
+OTHER_PLACES = ("names that are no paths", "same place, other country", "one place a country")  # than the good ones
+
+
 def test_odd_files_are_read_right(tmp_path, monkeypatch):
     expected = {split: [row.split(",") for row in text.splitlines()[1:]] for split, text in GOOD.items()}
     for number, (name, make, *pieces) in enumerate(PLACES):
-        if not pieces and name not in ("names that are no paths", "same place, other country"):
+        if not pieces and name not in OTHER_PLACES:
             (tmp_path / str(number)).mkdir()
             _, (_, folder, *_) = make(tmp_path / str(number), monkeypatch)
             found = helpers.load_places(folder)

@@ -39,6 +39,13 @@ def test_help_fits_a_screen_and_has_examples_and_list_names_all_experiments_in_o
     assert [line.split(maxsplit=2) for line in printed("--list")] == experiments
 
 
+def test_the_options_that_make_the_same_numbers_again_are_those_that_change_them_and_are_no_defaults():
+    given = ["depth", "--seeds", "3", "--quick", "--jobs", "1", "--out", "x", "--fresh", "--data", "my places"]
+    assert parse_arguments("", EXPERIMENTS, given).again == " --data 'my places' --seeds 3 --quick"
+    assert parse_arguments("", EXPERIMENTS, ["--seeds", "5", "--device", "cpu"]).again == " --device cpu"
+    assert parse_arguments("", EXPERIMENTS, []).again == ""
+
+
 @pytest.mark.parametrize(("given", "chosen"), [("", "depth width"), ("width", "width"), ("width depth", "depth width")])
 def test_experiments_are_those_named_in_the_order_of_the_script_and_all_by_default(given, chosen):
     assert [one.name for one in parse_arguments("", EXPERIMENTS, given.split()).experiments] == chosen.split()

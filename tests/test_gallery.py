@@ -58,6 +58,25 @@ def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
     assert quick.count(r"QUICK RUN, NOT A RESULT: It \*works\*") == 2  # the section and the table of findings
 
 
+def test_a_section_names_its_data_and_the_options_that_make_it_again_and_other_data_on_a_page_are_told(
+    tmp_path, capsys
+):
+    def add(section: str, script: str, read: str) -> str:
+        text = gallery.describe(of(section), report({}, None), script, again=" --data 'my places' --quick", read=read)
+        gallery.save_reports(tmp_path, script, [of(section)], {section: report({}, None)}, {}, {section: text})
+        gallery.warn_of_other_data(tmp_path, script, read)
+        return capsys.readouterr().err
+
+    assert [add("1.1", "one", "5 places"), add("1.2", "one", "5 places"), add("1.3", "two", "3 photos")] == [""] * 3
+    told = add("1.2", "one", "6 places")
+    assert told.startswith("warning: section 1.1 is of other data")
+    assert len(told.splitlines()) == 1
+    assert add("1.1", "one", "6 places") == ""
+    page = (tmp_path / gallery.PAGE).read_text()
+    assert re.findall("^Data: (.+)", page, re.MULTILINE) == ["6 places.", "6 places.", "3 photos."]
+    assert "Made with `python one.py part-1 --data 'my places' --quick`" in page
+
+
 def test_figures_are_those_of_the_report_in_its_order_under_their_titles(tmp_path):
     (tmp_path / "1.1_old.png").touch()
     found = report({}, None)

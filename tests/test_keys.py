@@ -31,8 +31,8 @@ COUNTS = [
     ("xg.py", "crop=64", "crop=32", TREES),
     ("xg.py", "rounds: int = 100", "rounds: int = 50", TREES),
     ("lab/pages.py", "np.where(largest < 0,", "np.where(largest <= 0,", TREES),
-    ("lab/photos.py", "Image.Resampling.BILINEAR", "Image.Resampling.BICUBIC", PHOTOS),
-    ("lab/photos.py", "// 257", "// 256", PHOTOS),
+    ("lab/pictures.py", "Image.Resampling.BILINEAR", "Image.Resampling.BICUBIC", PHOTOS),
+    ("lab/pictures.py", "255 / top", "256 / top", PHOTOS),
     ("cnn.py", "MEAN, DEVIATION = (0.485,", "MEAN, DEVIATION = (0.5,", NETWORKS),
     ("cnn.py", "self.backbone(inputs).float()", "2 * self.backbone(inputs).float()", NETWORKS),
     ("cnn.py", "return View(side, side)", "return View(side, side // 2)", "cnn.*"),
@@ -100,7 +100,7 @@ def runs_planned(folder: Path, as_scripts: bool = False, features: float = 0.0) 
 
     runs.finish_runs, runs._versions = note, functools.cache(runs._versions)
     helpers.load_places = lambda *_: places.Places({s: np.zeros((300, 2), np.float32) for s in few}, few, ["A", "B"])
-    helpers.demo_faces, helpers.report = lambda: None, lambda *_: None
+    helpers.demo_faces, helpers.report = lambda: Path("faces"), lambda *_: None
     helpers.load_photos = lambda *_: photos.Photos({}, few, "some", {})
     backbones.choose_backbone = lambda choice, file: (choice, np.zeros(1, np.uint8))
     given = ["--redraw", "--seeds", "1", "--jobs", "1", "--out", str(folder / "out")]

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"NN_tutorial": set(), "cnn": {"xg"}, "xg": set()}  # with the scripts that they build on
 FLOORS = [
-    "errors files results statistics stopping places photos stack keys backbones progress resuming",
+    "errors files results statistics stopping tables places layouts pictures cues likeness photos stack keys backbones "
+    "progress resuming",
     "verdicts charts maps pages cluster processes runs recording",
     "gallery commands comparison",
     "reporting",

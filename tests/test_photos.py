@@ -8,6 +8,7 @@ import random
 import runpy
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,7 +60,12 @@ def test_the_courses_layout(folder):
         assert found.y[split].tolist() == [0] * 20 + [1] * 20
         assert [path.parent.name for path in found.paths[split]] == ["real"] * 20 + ["fake"] * 20
         assert all(path.parent.parent.name == name for path in found.paths[split])
-        assert few.paths[split] == found.paths[split][:3] + found.paths[split][20:23]  # of each class
+        drawn = [found.paths[split].index(path) for path in few.paths[split]]
+        assert sorted(drawn) == drawn
+        assert [number < 20 for number in drawn] == [True] * 3 + [False] * 3  # of each class
+        assert max(drawn[:3]) > 5  # not the first ones
+        assert (few.kept[VIEW][split] == found.kept[VIEW][split][drawn]).all()
+    assert load(folder, most=3).paths == few.paths
     validation = folder / "val"
     for name in ("valid", "validation", "VAL"):
         validation = validation.rename(folder / "away").rename(folder / name)
@@ -67,8 +73,7 @@ def test_the_courses_layout(folder):
 
 
 NAMES = st.builds(
-    "{}{}{}".format,
-    st.sampled_from(["", "", "one/", "two/"]),
+    "{}{}".format,
     st.text("abc019 _-'é漢", min_size=1, max_size=8),  # what every file system takes
     st.sampled_from([".jpg", ".jpeg", ".png"]),
 )
@@ -76,16 +81,16 @@ NAMES = st.builds(
 
 @given(*[st.lists(NAMES, min_size=10, max_size=33, unique=True)] * 2, st.integers(0, 10**6))
 def test_photos_are_split_70_10_20_by_a_digest_of_their_names_in_whatever_order_they_are_found(real, fake, seed):
-    pixel, rglob, found, expected = io.BytesIO(), Path.rglob, [], []
+    pixel, iterdir, found, expected = io.BytesIO(), Path.iterdir, [], []
     Image.new("RGB", (1, 1)).save(pixel, "png")
 
-    def in_any_order(folder: Path, pattern: str) -> list[Path]:
-        files = list(rglob(folder, pattern))
+    def in_any_order(folder: Path) -> Iterator[Path]:
+        files = list(iterdir(folder))
         random.Random(seed).shuffle(files)
-        return files
+        return iter(files)
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "rglob", in_any_order)
+        patch.setattr(Path, "iterdir", in_any_order)
         for label, (place, names) in enumerate((("0_real", real), ("1_fake", fake))):
             for path in (Path(folder, place, name) for name in [*names, "notes.txt", ".hidden.jpg"]):  # no photos
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +103,49 @@ def test_photos_are_split_70_10_20_by_a_digest_of_their_names_in_whatever_order_
     for split in SPLITS:
         found += [(split, path, label) for path, label in zip(of.paths[split], of.y[split], strict=True)]
     assert sorted(found) == sorted(expected)
+
+
+def test_folders_are_kept_together_with_those_of_the_other_class_where_photos_are_not_split(tmp_path):
+    for person in range(20):
+        for label in ("0_real", "1_fake"):
+            for number in range(2 + person % 3):
+                draw(tmp_path / label / f"person{person}/clip{number % 2}/{number}.png", 100 * person + number)
+    found = load_photos(tmp_path, [])
+    people = {split: {found.person(split, n) for n in range(len(y))} for split, y in found.y.items()}
+    assert sum(map(len, people.values())) == len(set.union(*people.values())) == 20
+    counts = np.array([len(found.y[split]) for split in SPLITS])
+    assert np.abs(counts / counts.sum() - (0.7, 0.1, 0.2)).max() < 0.05
+    assert all(set(y.tolist()) == {0, 1} for y in found.y.values())
+    assert load_photos(tmp_path, []).paths == found.paths
+
+
+def test_two_folders_that_can_be_kept_together_in_no_way_are_split_by_photos_and_told(tmp_path, capsys):
+    for number in range(40):
+        draw(tmp_path / ("0_real", "1_fake")[number % 2] / f"part{number // 20}/{number}.png", number)
+    assert [len(y) for y in load_photos(tmp_path, []).y.values()] == [28, 4, 8]
+    assert "in folders that an earlier split has too" in capsys.readouterr().err
+
+
+def test_photos_in_folders_of_a_class_are_read_once_under_the_path_in_it_links_and_odd_suffixes_too(folder, capsys):
+    whole, inside = load(folder), folder / "test" / "real"
+    names = ["a/x.png", "b/x.png", "c.jfif", "d", "e.JPG.1", "f\x1b[2K\n.png"]
+    for seed, path in enumerate([*(inside / name for name in names), folder.parent / "elsewhere" / "x.png"], 500):
+        made = Image.open(draw(folder.parent / "made.png", seed))
+        path.parent.mkdir(exist_ok=True)
+        made.save(path, "png")
+    (inside / "link").symlink_to(folder.parent / "elsewhere")
+    (inside / "loop").symlink_to(inside)
+    (inside / ".thumbnails").mkdir()
+    shutil.copy(inside / "c.jfif", inside / ".thumbnails" / "c.jpg")
+    found = load(folder)
+    new = set(found.names["test"]) - set(whole.names["test"])
+    assert new == {*names, "link/x.png"}
+    assert len(found.names["test"]) == len(whole.names["test"]) + 7
+    shown = [found.name("test", number) for number in range(len(found.names["test"]))]
+    assert "f\\x1b[2K .png" in shown
+    assert len(set(shown[:27])) == 27
+    assert {found.person("test", n) for n in range(27)} >= {"a", "b", "link", "c", "d"}
+    assert capsys.readouterr().err.count("hidden photos: 1, such as test/real/.thumbnails/c.jpg") == 1
 
 
 def test_photos_look_as_torchvision_makes_them(tmp_path):
@@ -113,15 +161,34 @@ def test_every_kind_of_file_becomes_upright_rgb(tmp_path):
     kinds = {"palette.png": halves.convert("P"), "rgba.png": halves.convert("RGBA"), "cmyk.jpg": halves.convert("CMYK")}
     kinds |= dict.fromkeys(("rgb.png", "photo.webp", "photo.bmp", "photo.JPEG", "turned.jpg"), halves)
     kinds |= {"grey.png": grey, "deep.png": Image.fromarray(np.full((20, 40), 77 * 257, np.uint16))}
+    deep = np.full((20, 40), 77 / 255)
+    deep[0, 0] = 1  # white, so that the range can be seen
+    kinds |= {"twelve.png": Image.fromarray((deep * 4095 + 0.5).astype(np.uint16))}
+    kinds |= {"parts.tif": Image.fromarray(deep.astype(np.float32))}
+    kinds |= {"float.tif": Image.fromarray((deep * 255).astype(np.float32))}
+    kinds |= {"long.tif": Image.fromarray((deep * 255).round().astype(np.uint32) * 2**24)}
+    flat_kinds = ("grey.png", "deep.png", "twelve.png", "parts.tif", "float.tif", "long.tif")
     for name, image in kinds.items():
         turned = name == "turned.jpg"
         image.save(tmp_path / name, **({"exif": exif} if turned else {}))
         seen = read_photo((tmp_path / name).read_bytes())
         assert (seen.mode, seen.size) == ("RGB", (20, 40) if turned else (40, 20))
         ends = [seen.getpixel((10, x) if turned else (x, 10)) for x in (5, 35)]  # left goes to the top
-        flat = name in ("grey.png", "deep.png")
+        flat = name in flat_kinds
         expected = [(77, 77, 77)] * 2 if flat else [(20, 60, 220), (200, 30, 40)]
         assert np.abs(np.subtract(ends, expected)).max() < (1 if flat else 45), name
+
+
+def test_what_lies_under_transparency_is_not_seen(tmp_path):
+    image = Image.new("RGBA", (40, 20), (255, 0, 255, 0))
+    image.paste((20, 60, 220, 255), (0, 0, 20, 20))
+    image.save(tmp_path / "a.png")
+    image.quantize(8).save(tmp_path / "b.png", transparency=1)
+    for name in "ab":
+        seen = read_photo((tmp_path / f"{name}.png").read_bytes())
+        corners = {seen.getpixel((5, 5)), seen.getpixel((35, 5))}
+        assert corners == {(20, 60, 220), (255, 255, 255)} or name == "b"
+        assert (255, 0, 255) not in corners
 
 
 def test_streamed_photos_are_the_kept_ones(folder):
@@ -154,8 +221,10 @@ def test_a_streamed_photo_that_goes_is_one_line_and_reading_ahead_has_bounds_and
 
 
 def test_a_photo_folder_that_fails_while_it_is_read_is_about_the_photos(folder, monkeypatch):
-    for owner, name in ((Path, "rglob"), (os, "walk"), (os, "scandir")):
-        monkeypatch.setattr(owner, name, lambda *_, **__: refuse(errno.EIO))
+    monkeypatch.setattr(Path, "iterdir", lambda _: refuse(errno.EIO))
+    with pytest.raises(InputError, match=r"^can't be read as a folder \(Input/output error\), .*, give --data"):
+        load(folder)
+    monkeypatch.setattr(photos, "find_photos", lambda _: refuse(errno.EIO))
     with pytest.raises(InputError, match=r"^Input/output error, the photos, make it readable or give --data"):
         load(folder)
 
