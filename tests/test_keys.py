@@ -63,7 +63,7 @@ FREE = [
     ("NN_tutorial.py", "from lab import charts, stack, verdicts", "from lab import verdicts, stack, charts\n\n\n"),
     ("NN_tutorial.py", "size = min(config.batch_size, rows)\n    return size, rows // size",
      "many = min(config.batch_size, rows)\n    return many, rows // many"),
-    ("NN_tutorial.py", "layer = (14 + size", "layer = (15 + size"),
+    ("NN_tutorial.py", "layer = (2.5 + size", "layer = (2.6 + size"),
     ("NN_tutorial.py", "def quick(", "def unused(x):\n    return x\n\n\ndef quick("),
     ("cnn.py", '"color": "#CC79A7"', '"color": "#000000"'),
     ("cnn.py", "SHUFFLES = 10", "SHUFFLES = 11"),  # more of them leave the first ten alone
