@@ -95,7 +95,7 @@ def test_everything_is_written_and_nothing_said_on_stderr(quick):
         assert min(picture.shape[:2]) >= 350
         assert picture[..., :3].std() > 0.01  # something is drawn
     table, page, printed = quick.table(), (quick.out / "README.md").read_text(), " ".join(quick.process.stdout.split())
-    sections = [one.section for one in helpers.experiments_in(vars(SCRIPTS[quick.name]))]
+    sections = [one.section for one in helpers.experiments_in(vars(SCRIPTS[quick.name])) if one.by_default]
     assert list(dict.fromkeys(table["section"])) == re.findall(r"^## (\S+)", page, re.MULTILINE) == sections
     assert not table.duplicated(["section", "run", "seed", "split", "metric"]).any()
     assert table[table["metric"] == "accuracy"]["value"].between(0, 1).all()
@@ -113,6 +113,16 @@ def test_references_stand_beside_the_networks_and_a_run_that_several_experiments
     assert len(losses["6.1.1", "lr 0.001"]) == 6
     assert losses["6.1.1", "lr 0.001"] == losses["6.1.3", "without batch norm"] == losses["6.2.1.7", "raw"]
     assert losses["6.2.1.3", "depth 6"] == losses["6.2.1.4", "width 16"] == losses["6.2.1.1", "(6, 16)"]
+
+
+def test_what_takes_long_is_done_where_it_is_named_and_leaves_nothing_unfinished(photo_folder, tmp_path):
+    given = ["epochs", "--quick", "--data", str(photo_folder), "--backbone", "efficientnet-lite0", "--jobs", "1"]
+    assert helpers.run_script(lambda: cnn.main([*given, "--out", str(tmp_path)])) == 0
+    table = pd.read_csv(tmp_path / "cnn.csv", dtype={"section": str})
+    assert set(table["section"]) == {"7.6"}
+    assert table["run"].nunique() == 5  # of both baselines two numbers of epochs, and the larger photos
+    assert (tmp_path / "7.6_epochs.png").exists()
+    assert {path.suffix for path in tmp_path.glob("runs/cnn/*")} == {".npz"}
 
 
 @cnn_only
