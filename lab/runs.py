@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -40,8 +39,6 @@ SCRATCH = "make room there or name another one with TMPDIR"
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch in large pages: a step at 224 x 224 takes half the time
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 Arrays = dict[str, np.ndarray]
-# Workers grow with what they train, which loky takes for a leak; it starts another one and goes on.
-warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs", UserWarning)
 
 
 @dataclass(frozen=True)
