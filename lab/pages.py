@@ -1,6 +1,8 @@
 """Photos as tables of pixels for XGBoost, in memory where they are, in pages read from the files where they are not."""
 
+import errno
 import itertools
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def batches(photos: Photos, view: View, split: str, size: int = 256) -> Iterator
 class Pages(xgboost.DataIter):
     """A split in pages of some batches, read from the photo files each time XGBoost asks for them.
 
-    XGBoost keeps the pages' quantiles in a file beside `cache`: 80 MB for each page and a byte for each pixel.
+    XGBoost keeps the pages' quantiles in a file beside `cache`: up to 25 MB for each page and 2 bytes for each pixel.
     """
 
     size, batches = 256, 16  # photos of a batch, batches of a page
@@ -66,6 +68,20 @@ def column_values(tables: Iterable[np.ndarray]) -> np.ndarray:
     return np.where(largest < 0, found.argmax(axis=1)[:, None], largest).astype(np.uint8).T
 
 
+def check_room(folder: Path, values: np.ndarray, counts: dict[str, int]) -> None:
+    """Raises OSError where there is no room for the pages of splits of so many photos; XGBoost ends the process there.
+
+    values: see column_values. A page takes 8 bytes for each value of a column and 2 for each pixel, as measured.
+    """
+    different = values.shape[1] + int((np.diff(np.sort(values, axis=0), axis=0) != 0).sum())
+    pages = sum(-(-count // (Pages.size * Pages.batches)) for count in counts.values())
+    needed = 1.05 * (8 * different * pages + 2 * values.shape[1] * sum(counts.values()))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        what = f"{free / 1e6:,.0f} MB are free of {needed / 1e6:,.0f} that the pages need, name a folder with TMPDIR"
+        raise OSError(errno.ENOSPC, what, str(folder))
+
+
 def matrices(photos: Photos, view: View, cache: Path) -> dict[str, xgboost.DMatrix]:
     """XGBoost's quantiles of the pixels of each split, in memory if the photos are and in the folder `cache` if not."""
     if view in photos.kept:
@@ -76,5 +92,6 @@ def matrices(photos: Photos, view: View, cache: Path) -> dict[str, xgboost.DMatr
         make = xgboost.ExtMemQuantileDMatrix
         sources = {split: {"data": Pages(photos, view, split, cache / split)} for split in SPLITS}
         known = column_values(pixels for pixels, _ in batches(photos, view, "train"))
+        check_room(cache, known, {split: len(photos.y[split]) for split in SPLITS})
     train = make(**sources["train"], ref=xgboost.QuantileDMatrix(known, nthread=1), nthread=1)
     return {split: train if split == "train" else make(**sources[split], ref=train, nthread=1) for split in SPLITS}

@@ -1,6 +1,7 @@
 """lab/pages.py: photos as XGBoost's tables, whole or in pages, grey or not: the same trees."""
 
 import tempfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,3 +55,10 @@ def test_photos_on_disk_give_what_plain_xgboost_gives(kept, photo_folder, tmp_pa
     tables = [pages.pixel_table(kept, xg.VIEW, split) for split in SPLITS]
     plain = margins(10, tables[0], kept.y["train"], *tables)
     np.testing.assert_allclose(np.concatenate([whole[f"logits_{s}"] for s in SPLITS]), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_too_little_room_for_pages_fails_before_xgboost_ends_the_process(photo_folder, monkeypatch, silent):
+    streamed = load_photos(photo_folder, [], memory=0)
+    monkeypatch.setattr(pages.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    with pytest.raises(OSError, match=r"1 MB are free of \d+ that the pages need, name a folder with TMPDIR"):
+        xg.train(xg.Config(rounds=1), streamed, silent)
