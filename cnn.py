@@ -532,6 +532,9 @@ def all_baselines(results: Results, study: Study) -> Report:
     for name in ("scratch", "linear-probe", "fine-tune"):
         sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.photos.y["validation"])
         sentences.append(f"{sentence} Rows are those of {name}'s own table.")
+    if shortcut := study.photos.shortcut:
+        rows["shortcut"] = shortcut.cells()
+        sentences.append(f"{shortcut.sentence()} (row {len(rows)}).")
     figures = {
         "7.5.1_baselines": comparison.draw_baselines(found, headline, study.note_of_all),
         "7.5.1_learning_rate": comparison.draw_rates(found, study.note_of_all, study.backbone),

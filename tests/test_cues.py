@@ -38,6 +38,8 @@ def photos(real: list[Cues], fake: list[Cues], times: int = 10) -> tuple[dict, d
 def test_a_shortcut_is_a_cue_that_is_right_often_enough_in_both_classes():
     jpeg = Cues("JPEG", 30, 20, False, 90.0)
     found = find_shortcut(*photos([PLAIN], [jpeg]))
+    assert found.cells() == {(split, "accuracy"): np.array([1.0]) for split in SPLITS}
+    assert "is right on 1.000 of the test photos" in found.sentence()
     assert (found.accuracy, found.balanced) == (dict.fromkeys(SPLITS, 1.0), 1.0)
     assert found.cue in ("file format JPEG", "file format PNG", "JPEG quality")
     assert find_shortcut(*photos([PLAIN], [PLAIN])) is None  # nothing to ask
