@@ -49,6 +49,7 @@ from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, 
 from lab import backbones, charts, comparison, processes, resuming, statistics, verdicts
 from lab.commands import whole
 from lab.comparison import compare_baselines, find_samples
+from lab.files import check_folder
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
 from lab.progress import Reached
@@ -767,6 +768,7 @@ def main(argv: list[str] | None = None) -> None:
     size = arguments.size or (64 if quick else 224 if arguments.data else DEMO_SIZE)
     of_longer = arguments.size or (64 if quick else DEMO_SIZE if device == "cpu" else 224)
     view, folder = View(size, size), arguments.data or helpers.demo_faces()
+    check_folder(folder, "give --data a folder of photos")
     backbone, weights = backbones.choose_backbone(arguments.backbone, arguments.weights)
     precision = backbones.choose_precision(arguments.precision, backbone, device)
 
