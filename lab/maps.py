@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import zip_longest
 
@@ -11,11 +11,13 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lab import charts
+from lab.errors import printable, quoted, some, warn
 from lab.places import Places
 from lab.results import SPLITS
 
@@ -28,7 +30,7 @@ def several(labels: np.ndarray, width: int) -> np.ndarray:
 
 
 def degrees(value: float, _: int, plus: str, minus: str) -> str:
-    return f"{abs(value):g}°{plus if value > 0 else minus if value < 0 else ''}"
+    return f"{round(abs(value), 6):.10g}°{plus if value > 0 else minus if value < 0 else ''}"
 
 
 COUNTRY = {  # how its name is written
@@ -63,6 +65,15 @@ def to_another_country(places: Places, split: str = "test") -> np.ndarray:
     return distance
 
 
+def warn_of_letters(names: Sequence[str]) -> None:
+    """Warn of names with letters that the font of the figures lacks: a box is drawn for each."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    lacking = [name for name in names if not all(ord(sign) in known for sign in printable(name))]
+    if lacking:
+        what = f"{len(lacking)} of {len(names)} names have letters that the figures' font lacks and shows as boxes"
+        warn(f"{what} ({some([quoted(name) for name in lacking], ', ', 3)}), the maps, write them in Latin letters")
+
+
 class Atlas:
     """Draws what a network predicts for every point of the map around the places.
 
@@ -72,24 +83,28 @@ class Atlas:
     """
 
     COARSE = 4  # cells along a coarse cell, where the picture is smooth
+    REACHES = (0.0, 0.005, 0.01, 0.02, 0.04)  # the least distance, in widths of the map, that a place reaches
     SHADES = ("#74A3D1", "#DB927E", "#72B5A0", "#EDB871", "#C9B2DB", "#CBD27F", "#C4E3F0", "#F7E9AE")  # dark to light
 
     def __init__(self, places: Places, cells: int = 1600):
         """`cells`: of the map along its longer side."""
         self.places = places
         everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
-        low, high = everywhere.min(axis=0), everywhere.max(axis=0)
-        middle = (low + high) / 2
+        middle = (everywhere.min(axis=0) + everywhere.max(axis=0)) / 2
         self.aspect = 1 / np.cos(np.radians(np.clip(middle[1], -80, 80)))  # how many of longitude make one of latitude
         scale = np.array([1.0, self.aspect])
-        span = 1.03 * np.maximum((high - low) * scale, 0.1)
-        span = np.maximum(span, span.max() / (1.5, 4))  # no mere strip
-        self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
-        self.columns, self.rows = (span / span.max() * cells / self.COARSE).astype(int) * self.COARSE
         tree = cKDTree(places.x["train"] * scale)
-        distance, nearest = tree.query(self.grid(self.COARSE) * scale)
-        self.land = self._land(tree, distance, nearest, span.max())
+        for reach in self.REACHES:  # cities on a map of the world are to be seen, too
+            span = 1.03 * np.maximum(np.ptp(everywhere, axis=0) * scale, 1e-4)  # ten metres
+            span = np.maximum(span + 2 * reach * span.max(), span.max() / (1.5, 4))  # no mere strip
+            self.low, self.high = middle - span / scale / 2, middle + span / scale / 2
+            self.columns, self.rows = (span / span.max() * cells / self.COARSE).astype(int) * self.COARSE
+            distance, nearest = tree.query(self.grid(self.COARSE) * scale)
+            self.land = self._land(tree, distance, nearest, span.max(), reach)
+            if (self.land.flat[self._cells(places.x["train"])] > 0).mean() > 0.95 and (self.land > 0).mean() > 0.02:
+                break
         self.colours = self._colours(places.y["train"][nearest])
+        warn_of_letters(places.countries)
 
     def grid(self, step: int) -> np.ndarray:
         """The middles of squares of step x step cells, (rows, columns, 2), degrees."""
@@ -103,14 +118,21 @@ class Atlas:
         """Values of coarse cells on the finer `grid(step)`: the nearest (order 0) or between the nearest ones (1)."""
         return ndimage.zoom(values, self.COARSE // step, order=order, grid_mode=True, mode="nearest")
 
-    def _land(self, tree: cKDTree, distance: np.ndarray, nearest: np.ndarray, span: float) -> np.ndarray:
+    def _cells(self, points: np.ndarray) -> np.ndarray:
+        """The numbers of the coarse cells in which points (n, 2) lie."""
+        counts = np.array([self.columns, self.rows]) // self.COARSE
+        column, row = np.clip((points - self.low) / (self.high - self.low) * counts, 0, counts - 1).astype(int).T
+        return row * counts[0] + column
+
+    def _land(self, tree: cKDTree, distance: np.ndarray, nearest: np.ndarray, span: float, least: float) -> np.ndarray:
         """How deep inside the area that has places each coarse cell is, in cells, negative outside.
 
-        A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed.
+        A place reaches about as far as its fourth neighbour; gulfs narrower than a usual gap are closed. least: of
+        REACHES.
         """
         gaps = tree.query(tree.data, k=[min(5, tree.n)])[0][:, 0]
         usual = np.clip(np.quantile(gaps, 0.95), 0.004 * span, 0.03 * span)
-        reached = distance < np.clip(0.8 * gaps, usual / 2, 2 * usual)[nearest]
+        reached = distance < np.maximum(np.clip(0.8 * gaps, usual / 2, 2 * usual), least * span)[nearest]
         closing = 2 * usual / span * max(distance.shape)
         wide = ndimage.distance_transform_edt(~reached) < closing
         return ndimage.gaussian_filter(ndimage.distance_transform_edt(wide) - closing, 1.2)
@@ -209,7 +231,7 @@ class Atlas:
             if box is None:
                 continue
             own = np.pad(labels[box] == country, 1)
-            name = self.places.countries[country]
+            name = printable(self.places.countries[country], 60)
             for lines in dict.fromkeys((name, textwrap.fill(name, 12))):
                 text = ax.text(0, 0, lines, fontsize=10, **COUNTRY)
                 with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks

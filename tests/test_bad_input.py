@@ -197,7 +197,9 @@ PLACES = [
     ("repeats", places(test=TRAIN + TRAIN[len(HEAD) :]), "warning: 4 of 5 places", "in an earlier split", "data"),
     ("same place, other country", places(test=HEAD + "2.3,48.9,Germany\n")),
     ("names that are no paths",
-     places("implicit", train=TRAIN + "1,1,../../x\n3,9,$\\frac$\n-9,2,Ελλάς $_$ 日本\n")),
+     places("implicit", train=TRAIN + "1,1,../../x\n3,9,$\\frac$\n-9,2,Ελλάς $_$\n")),
+    ("names that the font lacks", places("implicit", train=TRAIN + "1,1,日本\n-9,2,한국\n"),
+     "warning: 2 of 4 names have letters that the figures' font lacks and shows as boxes"),
 ]  # fmt: skip
 
 # ---------------------------------------------------------------------------- photos

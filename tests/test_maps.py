@@ -51,6 +51,49 @@ def test_a_map_of_europe_has_its_inhabited_area_and_its_proportions(atlas):
     assert not any(inside(*sea) for sea in [(3.0, 56.5), (-8.0, 46.0), (5.0, 40.5), (19.0, 37.5), (34.0, 43.5)])
 
 
+@pytest.mark.parametrize("cells", [400, 1600])
+def test_cities_that_are_far_apart_are_seen_where_they_are_and_nowhere_else(cells):
+    generator, cities = np.random.default_rng(0), np.array([[151, -34], [140, 36], [-74, 41], [2, 49]])
+    y = generator.integers(0, 4, 400)
+    x = (cities[y] + generator.normal(0, 0.2, (400, 2))).astype(np.float32)
+    atlas = Atlas(
+        Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, y), ["Sydney", "Tokyo", "New York", "Paris"]), cells
+    )
+    _, ax = atlas.figure("where the nearest place is", "")
+    atlas.draw(ax, maps.nearest(atlas.places))
+    assert 0.02 < (atlas.land > 0).mean() < 0.1
+    far = np.linalg.norm(atlas.grid(atlas.COARSE)[:, :, None] - cities, axis=-1).min(axis=2)
+    assert far[atlas.land > 0].max() < 16
+    assert {text.get_text() for text in ax.texts} == {"Sydney", "Tokyo", "New York", "Paris"}
+
+
+def test_a_campus_fills_its_map_and_its_degrees_can_be_told_apart():
+    x = np.random.default_rng(0).uniform((151.2050, -33.8930), (151.2070, -33.8915), (300, 2)).astype(np.float32)
+    atlas = Atlas(
+        Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, (x[:, 0] > 151.206).astype(int)), ["a", "b"]), 400
+    )
+    assert (atlas.high - atlas.low < 1.2 * (x.max(axis=0) - x.min(axis=0))).all()
+    _, ax = atlas.figure("where the nearest place is", "")
+    atlas.draw(ax, maps.nearest(atlas.places))
+    for axis in (ax.xaxis, ax.yaxis):
+        written = [axis.get_major_formatter()(value) for value in axis.get_majorticklocs()]
+        assert len(set(written)) == len(written) >= 3
+
+
+def test_names_in_letters_that_the_font_lacks_are_told_once_and_control_characters_are_shown(capsys):
+    x = np.random.default_rng(0).uniform((0, 40), (20, 60), (300, 2)).astype(np.float32)
+    y = (x[:, 0] > 12).astype(int)
+    atlas = Atlas(Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, y), ["日本", "\x1b[2KGrèce Ελλάς"]), 400)
+    _, ax = atlas.figure("where the nearest place is", "")
+    atlas.draw(ax, maps.nearest(atlas.places))
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "warning: 1 of 2 names have letters that the figures' font lacks and shows as boxes ('日本'), "
+    )
+    assert len(told.splitlines()) == 1
+    assert {text.get_text().replace("\n", " ") for text in ax.texts} == {"日本", "\\x1b[2KGrèce Ελλάς"}
+
+
 def test_places_in_a_row_make_no_mere_strip():
     x = np.stack([np.linspace(0, 20, 100), np.full(100, 50)], axis=1).astype(np.float32)
     atlas = Atlas(Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, (x[:, 0] > 10).astype(int)), ["a", "b"]), 400)
