@@ -6,6 +6,8 @@ called when the scale of the axes is settled.
 
 import io
 import math
+import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -55,6 +57,22 @@ def figure(title: str, foot: str = "", rows: int = 1, columns: int = 1, size: tu
 
 def title_of(fig: Figure) -> str:
     return " ".join(fig.get_suptitle().split())
+
+
+def alt_text(fig: Figure) -> str:
+    """What is seen, for those who don't see it: the finding, then each panel's title, axes and names, up to six."""
+    panels = []
+    for ax in fig.axes:
+        if ax.has_data() and ax.get_label() != "<colorbar>":
+            sides = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+            legends = [*filter(None, [ax.get_legend()]), *fig.legends]
+            texts = [*(text for legend in legends for text in legend.get_texts()), *ax.texts]
+            names = [name for name in dict.fromkeys(text.get_text() for text in texts) if re.search(r"[^\W\d]", name)]
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            shown = f"shown: {', '.join(names[:6])}{more}" if names else ""
+            panels.append("; ".join(filter(None, (ax.get_title(loc="left"), sides, shown))))
+    sentences = dict.fromkeys(" ".join(text.split()) for text in (title_of(fig), *panels) if text)
+    return textwrap.shorten(". ".join(sentences), 700, placeholder=" ...")
 
 
 def save(fig: Figure, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the scripts tell: on the terminal, in the tables OUT/SCRIPT.csv and in the gallery OUT/README.md."""
+"""What the scripts tell: on the terminal, in the tables OUT/SCRIPT.csv and in OUT/index.html and README.md."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lab import charts, files
+from lab import charts, files, html
 from lab.errors import InputError, RunsFailed, escaped, printable, warn
 from lab.results import SPLITS, Experiment, Report, Result
 from lab.statistics import show
@@ -44,6 +44,7 @@ def check_out(out: Path, script: str) -> None:
     for path in (out / f"{script}.csv", out / f"{script}.seconds.csv"):
         _read_results(path)
     _read_page(out / PAGE)
+    html.read_data(out / html.PAGE)
 
 
 def writing(out: Path) -> AbstractContextManager:
@@ -111,14 +112,18 @@ def save_reports(
         table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
         files.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
-    sections = _read_page(out / PAGE)
+    sections, data = _read_page(out / PAGE), html.read_data(out / html.PAGE)
     for experiment in experiments:
         section = experiment.section
         if section in lacking:
             texts[section] = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
         if section in texts:  # else left out by --redraw
             sections[section] = f"{section} {experiment.name}\n\n{texts[section]}"
+            html.add_data(data, section, reports[section].live if section in reports else None)
+    sections = {section: sections[section] for section in sorted(sections, key=_numbers)}
     files.write_whole(out / PAGE, _gallery(sections).encode())
+    page = html.page(TITLE.removeprefix("# "), INTRO, sections, data, out)
+    files.write_whole(out / html.PAGE, page.encode())
     if lacking:
         raise RunsFailed(lacking, out / f"{script}.csv")
 
@@ -150,15 +155,14 @@ def _numbers(section: str) -> tuple[int, ...]:
 
 
 def _gallery(sections: dict[str, str]) -> str:
-    """The page: what it is, every finding in a table, the sections in order."""
-    ordered = {section: sections[section] for section in sorted(sections, key=_numbers)}
+    """README.md: what it is, every finding in a table, the sections, which are in order."""
     findings = [["section", "name", "finding"]]
-    for section, text in ordered.items():
+    for section, text in sections.items():
         heading = text.partition("\n")[0]
         anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         finding = re.search(r"^\*\*(.+)\*\*$", text, re.MULTILINE)
         findings.append([f"[{section}](#{anchor})", heading.partition(" ")[2], finding[1] if finding else ""])
-    return "\n\n".join([TITLE, INTRO, _grid(findings), *(f"## {text}" for text in ordered.values())]) + "\n"
+    return "\n\n".join([TITLE, INTRO, _grid(findings), *(f"## {text}" for text in sections.values())]) + "\n"
 
 
 def describe(
@@ -176,16 +180,16 @@ def describe(
     """
     headline = _markdown("QUICK RUN, NOT A RESULT: " * quick + report.headline)
     question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
-    figures = [(charts.title_of(figure), f"{name}.png") for name, figure in report.figures.items()]
+    figures = [(charts.alt_text(figure), f"{name}.png") for name, figure in report.figures.items()]
     together = "±\N{NO-BREAK SPACE}"  # where a cell is narrow it breaks before the sign
     return "\n\n".join(
         [
             re.sub(r"\n+(Varied|Look for):", r"\n\n*\1:*", question),
-            *(f"![{_markdown(title)}]({name})" for title, name in figures),
+            *(f"![{_markdown(shown)}]({name})" for shown, name in figures),
             f"**{headline}**",
             _grid([[_markdown(cell).replace("± ", together) for cell in line] for line in _table(report, 7, 4)]),
             "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
-            f"Rule: {_markdown(report.rule)}",
+            "Rule: " + ";\n".join(map(_markdown, report.definitions)),
             f"Made with `{printable(f'python {script}.py {experiment.name}{again}')}`{made_in and f' in {made_in}'}; "
             f"all numbers: [{script}.csv]({script}.csv).",
             *([_data(read)] if read else []),
@@ -255,7 +259,7 @@ def _grid(table: list[list[str]]) -> str:
 
 def _markdown(text: str) -> str:
     """The text in one line, shown as it is: names of countries and files are others' and may hold marks."""
-    return re.sub(r"[\\`*_|]|<(?=\S)|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\`*_|]|<(?=\S)|&(?=[#\w]+;)|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
 def made_in(results: Iterable[Result]) -> str:

@@ -76,7 +76,7 @@ class Report:
     rows: the table; headline: the finding in one line; verdicts: sentences that cite rows; rules: how they were
     decided, as texts or as functions that have a `rule`; figures: {file name without suffix: figure}, in the order in
     which the gallery shows them; examples: how many each split has, where accuracies of one or two seeds shall have
-    the interval over these.
+    the interval over these; live: data of a figure that answers its reader in the page, see live.py.
     """
 
     rows: Rows
@@ -85,10 +85,13 @@ class Report:
     rules: Sequence[Any]
     figures: dict[str, Any] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
+    live: dict[str, Any] | None = None
 
     @property
-    def rule(self) -> str:
-        return "; ".join(rule if isinstance(rule, str) else rule.rule for rule in self.rules)
+    def definitions(self) -> list[str]:
+        """The rules in parts, each once: where a rule has several, a semicolon and a new line are between them."""
+        rules = (rule if isinstance(rule, str) else rule.rule for rule in self.rules)
+        return list(dict.fromkeys(part for rule in rules for part in rule.split(";\n")))
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def course(label: str, result: Result, lost: np.ndarray, rows: Rows) -> str:
 
 
 course.rule = (
-    f"{diverged.rule}; not finished: the median validation loss fell by more than {STILL_FALLING:.0%} in the last "
+    f"{diverged.rule};\nnot finished: the median validation loss fell by more than {STILL_FALLING:.0%} in the last "
     f"fifth of the epochs; unstable: it ends more than {UNSTABLE:.0%} above its minimum; settled: none of these"
 )
 
@@ -315,7 +315,7 @@ def against(others: dict[str, Difference]) -> str:
     return f"{found}; over {' or '.join(dict.fromkeys(gap.over for gap in others.values()))}"
 
 
-against.rule = f"{statistics.paired.rule}; p by Holm's method for the number of pairs"
+against.rule = f"{statistics.paired.rule};\np by Holm's method for the number of pairs"
 
 
 def standing(means: dict[str, float], pairs: dict[tuple[str, str], Difference]) -> str:

@@ -48,7 +48,7 @@ def copied(tmp_path_factory):
     def copy(edits: dict[str, str]) -> Path:
         folder = tmp_path_factory.mktemp("copy")
         (folder / "lab").mkdir()
-        for path in (*ROOT.glob("*.py"), *ROOT.glob("lab/*.py"), ROOT / "study.mplstyle"):
+        for path in (*ROOT.glob("*.py"), *ROOT.glob("lab/*.py"), ROOT / "lab" / "page.html", ROOT / "study.mplstyle"):
             shutil.copy(path, folder / path.relative_to(ROOT))
         script = folder / "NN_tutorial.py"
         for before, after in edits.items():

@@ -471,6 +471,8 @@ USAGE = [
         *((name, usage(script, change=holds("README.md", content)), "error: is not a gallery", "README.md")
           for name, content in {"a README of others": "my notes\n", "another page": f"{gallery.TITLE}\n\n## one",
                                 "a folder as a page": None}.items()),
+        *((name, usage(script, change=holds("index.html", content)), "error: is not a page of ours", "index.html")
+          for name, content in {"a web page of others": "<!DOCTYPE html><p>mine", "a folder for it": None}.items()),
     ]
 ]  # fmt: skip
 USAGE += [
@@ -509,7 +511,9 @@ def results() -> dict[Path, bytes]:
         _, options = photos(options=QUICK)(Path(folder), patch)
         xg.main(["--out", str(out), *map(str, options)])
         written = {path.relative_to(out): content for path, content in files_of(out).items()}
-    return {name: content for name, content in written.items() if name.name not in ("xg.csv", "README.md")}
+    return {
+        name: content for name, content in written.items() if name.name not in ("xg.csv", "README.md", "index.html")
+    }
 
 
 def finished(change: Change = nothing, *more: str) -> Maker:
@@ -598,7 +602,7 @@ STATE = [
     ("bad Lite weights", weights(b"", "efficientnet-lite0"), "error: isn't a file of weights for Eff", "pip install"),
     ("other backbone", weights(b"", "auto"), "warning: isn't a file of weights", "going on with EfficientNet-Lite0"),
     *((f"no room for {name}", full_disk(name), *FULL, f"out/{name},")
-      for name in ("7.2.1_xgboost.png", "xg.csv", "README.md")),
+      for name in ("7.2.1_xgboost.png", "xg.csv", "README.md", "index.html")),
     ("no room for a run", finished(full_disk_in_training), "error: No space left on device, while saving, make room"),
     ("OUT that is no text", finished(nothing, "--out", os.fsdecode(b"out/\xff"))),
     ("a file for the runs", photos(runs_in_the_way), "error: ", "out/runs", "--out"),
