@@ -18,7 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +32,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Reports, Result, Rows, Run, end_labels, experiment
-from lab import charts, stack, verdicts
+from lab import charts, live, stack, verdicts
 from lab.errors import RunsMissing
 from lab.maps import Atlas, Predict, nearest, to_another_country
 from lab.recording import BLOCK, passed_on, record, restore
@@ -283,12 +283,21 @@ def activity(config: Config, places: Places, seeds: Sequence[int], arrays: Array
     return {"silent": silent, "spread": spread}
 
 
+def trained(result: Result, places: Places, epoch: int, replica: int) -> nn.Module:
+    """One seed's network as it was after an epoch; 0: before training, made from the seed of its number."""
+    inputs = represent(np.zeros((1, 2)), result.config, result["scale"][replica]).shape[1]
+    torch.manual_seed(replica)
+    model = mlp(result.config, inputs, len(places.countries))
+    if epoch:
+        restore(model, result.arrays, epoch, replica)
+    return model
+
+
 def predictor(result: Result, places: Places, epoch: int, replica: int) -> Predict:
     """A function that gives the country's index at each of some points (..., 2), degrees: one seed's network there."""
     torch.set_num_threads(1)  # as in training; blocks are too small to share
     config, scale = result.config, result["scale"][replica]
-    model = mlp(config, represent(np.zeros((1, 2)), config, scale).shape[1], len(places.countries))
-    restore(model, result.arrays, epoch, replica)
+    model = trained(result, places, epoch, replica)
     network = stack.Stack([model]) if "stacked" in result and result["stacked"][replica] else stack.Plain(model)
 
     def predict(points: np.ndarray) -> np.ndarray:
@@ -394,8 +403,26 @@ class Study:
     def atlas(self) -> Atlas:
         return Atlas(self.places, 400 if self.quick else 1600)
 
+    @cached_property
+    def live_places(self) -> dict[str, dict]:
+        return live.places(self.places, self.atlas)
+
 
 Results = dict[str, Result]  # by label
+
+
+def live_map(results: Results, study: Study, shown: str) -> dict:
+    """For the page: each network of median validation accuracy, before training and at the epochs that are kept."""
+    networks = []
+    for label, result in results.items():
+        config, replica = result.config, median_of(result.at("accuracy_validation"))
+        scale, curve = result["scale"][replica], result["accuracy_test"][replica]
+        before = predictor(result, study.places, 0, replica)(study.places.x["test"]) == study.places.y["test"]
+        accuracy = {0: before.mean()} | {epoch: curve[epoch - 1] for epoch in result.kept if epoch <= len(curve)}
+        stops = {epoch: (trained(result, study.places, epoch, replica), a) for epoch, a in accuracy.items()}
+        inputs = partial(represent, config=config, scale=scale)
+        networks.append(live.Network(label, study.seeds[replica], config.features, scale, inputs, stops))
+    return live.figure(networks, shown, study.live_places, study.places.x["test"])
 
 
 def scores(result: Result, epoch: int | None = None) -> Cells:
@@ -617,6 +644,7 @@ def best_model(results: Results, study: Study) -> Report:
     seed = f"Drawn: seed {study.seeds[replica]}, of median validation accuracy."
     foot = study.foot(f"Numbers: test accuracy. {seed}", curves=False)
     report.figures["6.2.1.1_map_forming"] = study.atlas.forming(f"The map forms: test accuracy {ends}", foot, stages)
+    report.live = live_map(results, study, choose(report.rows, results))
     return report
 
 
@@ -883,7 +911,9 @@ def implicit(results: Results, study: Study) -> Report:
         accuracy = result.at("accuracy_test")[replica]
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
     figures = {"6.2.1.7_implicit": fig, "6.2.1.7_implicit_map": maps}
-    return study.report(rows, headline, sentences, [compare, verdicts.fit], figures)
+    report = study.report(rows, headline, sentences, [compare, verdicts.fit], figures)
+    report.live = live_map(results, study, "implicit")
+    return report
 
 
 # ---------------------------------------------------------------------------- 6.3 closing the gap
@@ -952,7 +982,9 @@ def closing_gap(results: Results, study: Study) -> Report:
     errors, ax = helpers.figure(lie, study.foot("All seeds together.", curves=False))
     charts.distances(ax, distance, right)
     figures = {"6.3_closing_gap": fig, "6.3_closing_gap_map": maps, "6.3_errors": errors}
-    return study.report(rows, headline, sentences, [best, compare], figures)
+    report = study.report(rows, headline, sentences, [best, compare], figures)
+    report.live = live_map(results, study, label)
+    return report
 
 
 # ---------------------------------------------------------------------------- the study

@@ -114,6 +114,10 @@ class Atlas:
         ]
         return np.stack(np.meshgrid(*sides), axis=-1).astype(np.float32)
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        return self.low[0], self.high[0], self.low[1], self.high[1]
+
     def enlarge(self, values: np.ndarray, step: int, order: int) -> np.ndarray:
         """Values of coarse cells on the finer `grid(step)`: the nearest (order 0) or between the nearest ones (1)."""
         return ndimage.zoom(values, self.COARSE // step, order=order, grid_mode=True, mode="nearest")
@@ -185,8 +189,7 @@ class Atlas:
         The small one has no names, degrees or legend.
         """
         picture, labels = self.picture(predict, 2 if small else 1)
-        extent = (self.low[0], self.high[0], self.low[1], self.high[1])
-        ax.imshow(picture, origin="lower", extent=extent, aspect=self.aspect, interpolation="antialiased")
+        ax.imshow(picture, origin="lower", extent=self.extent, aspect=self.aspect, interpolation="antialiased")
         x, y = self.places.x["test"], self.places.y["test"]
         wrong = predict(x) != y
         label = f"test place given to the wrong country: {wrong.sum():,} of {len(y):,}"
@@ -204,21 +207,37 @@ class Atlas:
         self.write_names(ax, np.where(self.land > 0, labels, -1))
 
     def write_names(self, ax: Axes, labels: np.ndarray) -> None:
-        """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none.
+        """Write each country's name where it has most room; labels (rows, columns) of coarse cells, -1 for none."""
+        for where, size, _, name in self.spots(ax, labels):
+            ax.text(*where, name, fontsize=size, **COUNTRY)
+
+    def names(self, predict: Predict) -> list[tuple[np.ndarray, float, int, str]]:
+        """The `spots` on a map that fills its figure, sizes as shares of the map's width."""
+        fig, ax = self.figure("", "")
+        ax.imshow(self.land, origin="lower", extent=self.extent, aspect=self.aspect)
+        found = self.spots(ax, np.where(self.land > 0, predict(self.grid(self.COARSE)), -1))
+        width = 72 * ax.bbox.width / fig.dpi  # in points
+        return [(where, size / width, country, name) for where, size, country, name in found]
+
+    def spots(self, ax: Axes, labels: np.ndarray) -> list[tuple[np.ndarray, float, int, str]]:
+        """Where names stand: middle (long, lat), size in points, number of the country, its name in lines.
 
         A name is as large as its country allows, from 6 to 11 points. The larger ones come first; one that would cover
         another is moved up or down, or left out.
         """
         taken: dict[int, tuple] = {}
+        found = []
         for size, country, name, middle, unit in sorted(self.rooms(ax, labels), key=lambda room: -room[0]):
-            half = unit * np.clip(size, 6, 11) / 2
+            size = float(np.clip(size, 6, 11))
+            half = unit * size / 2
             for shift in (0, 1, -1, 2, -2):
                 spot = np.clip(middle + shift * half * (0, 1), half, labels.shape[::-1] - half)
                 free = all((abs(spot - other) > half + room).any() for other, room in taken.values())
                 if free and country not in taken and (2 * half < labels.shape[::-1]).all():
                     taken[country] = spot, half
                     where = self.low + spot / labels.shape[::-1] * (self.high - self.low)
-                    ax.text(*where, name, fontsize=np.clip(size, 6, 11), **COUNTRY)
+                    found.append((where, size, country, name))
+        return found
 
     def rooms(self, ax: Axes, labels: np.ndarray) -> Iterable[tuple[float, int, str, np.ndarray, np.ndarray]]:
         """How large each name could be: font size (points), country, the name on one line and on several, the middle

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lab import charts, gallery
+from lab import charts, gallery, html
 from lab.errors import RunsMissing
 from lab.progress import Display, Line, clock
 from lab.results import Experiment, Result
@@ -70,7 +70,8 @@ class Reports:
         lacks = {one.section: self.lacks(one) or self.also_lacks[one.section] for one in self.left}
         lacking = {} if redraw else lacks
         if lacking or len(self.left) < self.count:
-            print(f"\nGallery: {out / gallery.PAGE}; all numbers: {self.script}.csv beside it.", flush=True)
+            where = f"{out / html.PAGE}, the same in {gallery.PAGE}"
+            print(f"\nGallery: {where}; all numbers: {self.script}.csv beside them.", flush=True)
             gallery.warn_of_other_data(out, self.script, self.arguments.read)
         if lacking or len(self.left) == self.count:
             with gallery.writing(out):

@@ -1,5 +1,6 @@
 """What a study is made of: an Experiment asks, its runs give Results, its report function makes a Report of them."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,11 @@ class Result:
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
+
+    @property
+    def kept(self) -> list[int]:
+        """The epochs whose parameters are among the arrays, in order."""
+        return sorted({int(name.partition(".")[0]) for name in self.arrays if re.match(r"\d+\.", name)})
 
     def at(self, name: str, epoch: int | None = None) -> np.ndarray:
         """The values (seeds,) of a curve (seeds, epochs) after an epoch, counted from 1; by default the last one."""

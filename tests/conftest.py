@@ -1,22 +1,29 @@
-"""What several test files share: silence, Python in a process of its own, a copy of the code, photos, edits."""
+"""What several test files share: Python in a process of its own, a copy of the code, photos, quick runs, edits."""
 
+import functools
 import inspect
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
 
+import cnn
+import helpers
 import NN_tutorial
+import xg
 
 ROOT = Path(__file__).parents[1]
+SCRIPTS = {"NN_tutorial": NN_tutorial, "cnn": cnn, "xg": xg}
 torch.set_num_threads(1)  # as in the workers; the matrices are too small for two
 settings.register_profile("study", derandomize=True, deadline=None, max_examples=25)  # the same examples each time
 settings.load_profile("study")
@@ -72,6 +79,42 @@ def photo_folder(tmp_path_factory) -> Path:
                     pixels[24:40, 24:40] += 60
                 Image.fromarray(pixels).save(root / split / label / f"{number:02} $_$ 脸.png")
     return root
+
+
+@dataclass
+class Quick:
+    """The --quick run of a script."""
+
+    name: str
+    out: Path
+    process: subprocess.CompletedProcess
+    given: list[str]  # its options
+
+    def again(self, out: Path, *options: str) -> int:
+        """Its command with more options, in this process; returns the exit code."""
+        return helpers.run_script(lambda: SCRIPTS[self.name].main([*self.given, "--out", str(out), *options]))
+
+    def table(self, out: Path | None = None) -> pd.DataFrame:
+        return pd.read_csv((out or self.out) / f"{self.name}.csv", dtype={"section": str, "run": str})
+
+    def copy_runs(self, out: Path) -> None:
+        shutil.copytree(self.out / "runs", out / "runs")
+
+
+@pytest.fixture(scope="session")
+def run_quick(python, photo_folder, tmp_path_factory):
+    """run_quick(NAME): a script's run of everything on a tiny budget, from another folder. Tests only read there."""
+
+    @functools.cache
+    def run(name: str) -> Quick:
+        out = tmp_path_factory.mktemp(name)
+        given = ["--quick", *([] if name == "NN_tutorial" else ["--data", str(photo_folder)])]
+        given += ["--backbone", "efficientnet-lite0"] if name == "cnn" else []
+        if name == "xg":  # after cnn.py, which has done its runs
+            shutil.copytree(run("cnn").out / "runs", out / "runs")
+        return Quick(name, out, python(ROOT / f"{name}.py", *given, "--jobs", 2, "--out", out, cwd=out), given)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

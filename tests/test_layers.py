@@ -12,7 +12,7 @@ SCRIPTS = {"NN_tutorial": set(), "cnn": {"xg"}, "xg": set()}  # with the scripts
 FLOORS = [
     "errors files results statistics stopping tables places layouts pictures cues likeness photos stack keys backbones "
     "progress resuming",
-    "verdicts charts html maps pages cluster processes runs recording",
+    "verdicts charts html live maps pages cluster processes runs recording",
     "gallery commands comparison",
     "reporting",
 ]

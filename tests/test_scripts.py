@@ -1,11 +1,8 @@
 """The three scripts as a user runs them: what they write, keep and redraw, and what an edit does."""
 
-import functools
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import filelock
 import numpy as np
@@ -13,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import xgboost
+from conftest import SCRIPTS, Quick
 from matplotlib.image import imread
 from sklearn.base import ClassifierMixin
 from sklearn.decomposition import PCA
@@ -33,46 +31,9 @@ FIGURES = {  # those of the committed gallery
     "cnn": {name for name in DRAWN if name.startswith("7.") and name != "7.2.1_xgboost"},
     "xg": {"7.2.1_xgboost"},
 }
-SCRIPTS = {"NN_tutorial": NN_tutorial, "cnn": cnn, "xg": xg}
 OPTIONS = {"NN_tutorial": None, "cnn": cnn.options, "xg": xg.photo_options}
 nn_only, cnn_only, _ = (pytest.mark.parametrize("quick", [name], indirect=True) for name in SCRIPTS)
 ONE_JOB = "--seeds", "1", "--jobs", "1"
-
-
-@dataclass
-class Quick:
-    """The --quick run of a script."""
-
-    name: str
-    out: Path
-    process: CompletedProcess
-    given: list[str]  # its options
-
-    def again(self, out: Path, *options: str) -> int:
-        """Its command with more options, in this process; returns the exit code."""
-        return helpers.run_script(lambda: SCRIPTS[self.name].main([*self.given, "--out", str(out), *options]))
-
-    def table(self, out: Path | None = None) -> pd.DataFrame:
-        return pd.read_csv((out or self.out) / f"{self.name}.csv", dtype={"section": str, "run": str})
-
-    def copy_runs(self, out: Path) -> None:
-        shutil.copytree(self.out / "runs", out / "runs")
-
-
-@pytest.fixture(scope="module")
-def run_quick(python, photo_folder, tmp_path_factory):
-    """run_quick(NAME): a script's run of everything on a tiny budget, from another folder. Tests only read there."""
-
-    @functools.cache
-    def run(name: str) -> Quick:
-        out = tmp_path_factory.mktemp(name)
-        given = ["--quick", *([] if name == "NN_tutorial" else ["--data", str(photo_folder)])]
-        given += ["--backbone", "efficientnet-lite0"] if name == "cnn" else []
-        if name == "xg":  # after cnn.py, which has done its runs
-            shutil.copytree(run("cnn").out / "runs", out / "runs")
-        return Quick(name, out, python(ROOT / f"{name}.py", *given, "--jobs", 2, "--out", out, cwd=out), given)
-
-    return run
 
 
 @pytest.fixture(params=SCRIPTS)
