@@ -34,7 +34,7 @@ import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Reports, Result, Rows, Run, end_labels, experiment
 from lab import charts, live, stack, verdicts
 from lab.errors import RunsMissing
-from lab.maps import Atlas, Predict, nearest, to_another_country
+from lab.maps import Animation, Atlas, Predict, nearest, to_another_country
 from lab.recording import BLOCK, passed_on, record, restore
 from lab.results import join_arrays
 from lab.runs import in_groups, one_thread
@@ -288,7 +288,7 @@ def trained(result: Result, places: Places, epoch: int, replica: int) -> nn.Modu
     inputs = represent(np.zeros((1, 2)), result.config, result["scale"][replica]).shape[1]
     torch.manual_seed(replica)
     model = mlp(result.config, inputs, len(places.countries))
-    if epoch:
+    if epoch or epoch in result.kept:
         restore(model, result.arrays, epoch, replica)
     return model
 
@@ -625,13 +625,57 @@ SEVEN = {
 }
 
 
-@experiment("6.2.1.1", "best-model", "the best of seven depths and widths, and its map", SEVEN)
+@dataclass(frozen=True)
+class Film:
+    """Stands among the configurations of 6.2.1.1 for one more training, that of the best, which the others decide."""
+
+    frames: int = 60
+
+
+def film(config: Config, places: Places, seeds: Sequence[int], device: str, frames: int, progress: Callable) -> Arrays:
+    """Train one network, of the only seed, again: UPDATE.NAME (1, ...), its parameters after some updates.
+
+    The first is 0, before training; the n-th one's share of all updates grows as n squared, as early ones change most.
+    """
+    scale, (seed,) = scale_of(places), seeds
+    x, _ = tensors(places.head(1), "train", config, scale)
+    torch.manual_seed(seed)
+    before = mlp(config, x.shape[1], len(places.countries)).state_dict()
+    arrays = {f"0.{name}": value.numpy()[None] for name, value in before.items()}
+    updates = batches_of(config, len(places.y["train"]))[1] * config.epochs
+    marked = {round(updates * (n / (frames - 1)) ** 2) for n in range(1, frames)}
+    plain = objection(config, places)
+    with torch.inference_mode(not plain):  # the stack's gradient is written out
+        training = train_one(config, places, seed, device) if plain else train_stack(config, places, seeds, device)
+        for update, (network, _) in enumerate(training, 1):
+            if update in marked:
+                arrays |= {f"{update}.{name}": v.cpu().numpy().copy() for name, v in network.state().items()}
+                progress(update / updates)
+    return arrays | {"scale": scale[None], "stacked": np.array([not plain]), "updates": np.array([updates])}
+
+
+def film_the_best(
+    configs: dict[str, object], results: dict[object, Result], device: str, rows: int, finish: Callable
+) -> None:
+    """Have `finish` do the run behind Film; configs, by label: those of 6.2.1.1."""
+    seven = {label: results[config] for label, config in configs.items() if config in results}
+    (which,) = (config for config in configs.values() if isinstance(config, Film))
+    if len(seven) < len(configs) - 1:
+        return
+    best_one = seven[choose({label: scores(result) for label, result in seven.items()})]
+    config, seed = best_one.config, median_of(best_one.at("accuracy_validation"))
+    name = f"film-({config.depth}, {config.width})"
+    finish({which: in_groups(name, film, config, (seed,), 1, cost(config, rows), device, which.frames)})
+
+
+@experiment("6.2.1.1", "best-model", "the best of seven depths and widths, and its map", SEVEN | {"film": Film()})
 def best_model(results: Results, study: Study) -> Report:
     """Which of seven depths and widths tells countries apart best, and what does its map of Europe look like?
 
     Varied: hidden layers and their width; learning rate, schedule, batch size and epochs are the same for all seven.
     Look for: the gap to the nearest neighbour, and where on the map the misclassified places lie.
     """
+    filmed = results.pop("film")
     report = one_of_seven(results, study, "best", "6.2.1.1")
     result = results[choose(report.rows, results)]
     replica = median_of(result.at("accuracy_validation"))
@@ -644,8 +688,27 @@ def best_model(results: Results, study: Study) -> Report:
     seed = f"Drawn: seed {study.seeds[replica]}, of median validation accuracy."
     foot = study.foot(f"Numbers: test accuracy. {seed}", curves=False)
     report.figures["6.2.1.1_map_forming"] = study.atlas.forming(f"The map forms: test accuracy {ends}", foot, stages)
-    report.live = live_map(results, study, choose(report.rows, results))
+    label = choose(report.rows, results)
+    report.live = live_map(results, study, label)
+    title = f"The best of seven, {label}, seed {study.seeds[replica]}, learns its map"
+    report.animations["6.2.1.1_map_forming"] = animated(replace(filmed, config=result.config), study, title, last)
     return report
+
+
+def animated(filmed: Result, study: Study, title: str, epochs: int) -> Animation:
+    """The stages of `film` as an animated map."""
+    places, (updates,) = study.places, filmed["updates"]
+    x, y = places.x["test"], places.y["test"]
+
+    def stages() -> Iterator[tuple[str, Predict]]:
+        for update in filmed.kept:
+            predict = predictor(filmed, places, update, 0)
+            yield f"epoch {update / updates * epochs:.1f}: test accuracy {(predict(x) == y).mean():.3f}", predict
+
+    atlas = Atlas(places, 200 if study.quick else 800, study.atlas.colours)
+    seed = f"The seed of median validation accuracy among {len(study.seeds)}, trained again. "
+    note = "Names stand where the countries are; pale: no training places near."
+    return atlas.animation(title, f"{'QUICK RUN, NOT A RESULT. ' * study.quick}{seed}{note}", stages())
 
 
 @experiment("6.2.1.2", "worst-model", "the worst of the seven, and its map", SEVEN)
@@ -990,8 +1053,10 @@ def closing_gap(results: Results, study: Study) -> Report:
 # ---------------------------------------------------------------------------- the study
 
 
-def quick(label: str, config: Config) -> tuple[str, Config]:
+def quick(label: str, config: Config | Film) -> tuple[str, Config | Film]:
     """The same configuration on a tiny budget: a fiftieth of the epochs, at least one."""
+    if isinstance(config, Film):
+        return label, Film(4)
     epochs = max(1, config.epochs // STANDARD_EPOCHS)
     return label, replace(config, epochs=epochs, checks=min(config.checks, 2), keep=(1,) if config.keep else ())
 
@@ -1028,7 +1093,8 @@ def main(argv: list[str] | None = None) -> None:
     names: dict[Config, str] = {}
     for one in everything:
         for label, config in one.configs.items():
-            names.setdefault(config, f"{one.name}-{label}")
+            if isinstance(config, Config):
+                names.setdefault(config, f"{one.name}-{label}")
     needed = {config for one in chosen for config in one.configs.values()}
     needed = {config: name for config, name in names.items() if config in needed}
     one_thread()  # as the workers
@@ -1043,7 +1109,12 @@ def main(argv: list[str] | None = None) -> None:
         return study
 
     reports = Reports(chosen, study_of, arguments, "NN_tutorial")
-    helpers.finish(planned, (places,), {"data": places.fingerprint()}, arguments, "NN_tutorial", reports)
+    how = {"data": (places,), "context": {"data": places.fingerprint()}, "arguments": arguments}
+    finish = partial(helpers.finish, **how, script="NN_tutorial", reports=reports)
+    finish(planned)
+    for one in chosen:
+        if one.name == "best-model":
+            film_the_best(one.configs, reports.results, arguments.device, len(places.y["train"]), finish)
     helpers.report(reports)
 
 

@@ -46,7 +46,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import helpers
 import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, Rows, Run, experiment, train_epoch
-from lab import backbones, charts, comparison, processes, resuming, statistics, verdicts
+from lab import backbones, charts, comparison, live, processes, resuming, statistics, verdicts
 from lab.commands import whole
 from lab.comparison import compare_baselines, find_samples
 from lab.files import check_folder
@@ -596,7 +596,13 @@ def samples(results: Results, study: Study) -> Report:
     (cam,) = [result for result in results.values() if result.config.baseline == GRAD_CAM]
     maps, views = cam["cam"][0] if "cam" in cam else None, (study.view, xg.VIEW)
     figure = comparison.draw_samples(shown, headline, study.note_of_all, study.photos, maps, *views)
-    return Report(rows, headline, sentences, [rule, verdicts.against], {"7.5.2_samples": figure}, study.count)
+    report = Report(rows, headline, sentences, [rule, verdicts.against], {"7.5.2_samples": figure}, study.count)
+    first = [*shown.picked, *(number for number in shown.candidates if number not in shown.picked)][: live.MOST_PHOTOS]
+    seen = study.photos.pixels(study.view, "test", first) if first else ()
+    names = [study.photos.name("test", number) for number in first]
+    note = f"{len(first)} of the {len(shown.candidates)} photos that {best} gets right and {group} wrong at 0.5:"
+    report.live = live.photos(y, fake, best, zip(names, first, seen, strict=True), note)
+    return report
 
 
 # ---------------------------------------------------------------------------- 7.6 beyond one epoch

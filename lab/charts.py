@@ -9,7 +9,8 @@ import math
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import matplotlib
 import numpy as np
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from PIL import Image
 
 from lab import files, stopping
 from lab.results import SPLITS, Cells, Result
@@ -30,6 +33,7 @@ from lab.statistics import interval, wilson
 
 STYLE = matplotlib.rc_params_from_file(stopping.STYLE, use_default_template=False)
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no version, no date
+WEBP = {"lossless": True, "quality": 60, "method": 4}
 # Okabe and Ito's colour-blind safe colours; the line styles keep them apart in grey.
 LOOK = {
     "train": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -75,13 +79,42 @@ def alt_text(fig: Figure) -> str:
     return textwrap.shorten(". ".join(sentences), 700, placeholder=" ...")
 
 
+def write_foot(fig: Figure) -> None:
+    fig.supxlabel(fig.foot, x=0.01, ha="left", fontsize="small", color="0.35", wrap=True)
+
+
+def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0.15, last: float = 4) -> None:
+    """Save as an animated WebP, which starts again after its last frame, in which it rests."""
+    first, *others = frames
+    durations = [int(1000 * seconds)] * len(others) + [int(1000 * last)]
+    picture = io.BytesIO()
+    first.save(picture, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, **WEBP)
+    files.write_whole(path, picture.getvalue())
+    stopping.check()
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Draw inside what may hold names in scripts that the font lacks: a box is drawn, and nothing is said."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
+
+
+def frame(fig: Figure) -> Image.Image:
+    """A figure as it is now."""
+    canvas = FigureCanvasAgg(fig)
+    with any_script():
+        canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
 def save(fig: Figure, path: Path) -> None:
     """Save as PNG, which the gallery shows, and in the format of --format; the same numbers give the same bytes."""
-    fig.supxlabel(fig.foot, x=0.01, ha="left", fontsize="small", color="0.35", wrap=True)
+    write_foot(fig)
     for kind in dict.fromkeys(("png", matplotlib.rcParams["savefig.format"])):
         picture = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts: a box is drawn
+        with any_script():
             fig.savefig(picture, format=kind, metadata=FORMATS[kind])
         files.write_whole(path.with_suffix(f".{kind}"), picture.getvalue())
     stopping.check()

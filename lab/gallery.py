@@ -181,6 +181,7 @@ def describe(
     headline = _markdown("QUICK RUN, NOT A RESULT: " * quick + report.headline)
     question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
     figures = [(charts.alt_text(figure), f"{name}.png") for name, figure in report.figures.items()]
+    figures += [(animation.title, f"{name}.webp") for name, animation in report.animations.items()]
     together = "±\N{NO-BREAK SPACE}"  # where a cell is narrow it breaks before the sign
     return "\n\n".join(
         [

@@ -104,7 +104,7 @@ def _inline(tokens: list[Token]) -> Markup:
 class Section:
     """One section: its `blocks` in order, each a dict with its `kind`, as page.html shows them.
 
-    figures: `files` of (name, alternative text, width, height); headline, paragraph and text (any other Markdown):
+    figures: `files`, see `_figure`; headline, paragraph and text (any other Markdown):
     `html`; table: `header` and `rows` of cells; list: `items`; rule: `parts`, definitions by name.
     """
 
@@ -140,15 +140,18 @@ class Section:
             return {"kind": "headline", "html": _inline(inner[1:-1])}
         return {"kind": "paragraph", "html": _inline(inner)}
 
-    def _figure(self, image: Token) -> tuple[str, str, int, int]:
-        """Its file, what it shows, and its size, so that the page doesn't jump when it comes."""
+    def _figure(self, image: Token) -> dict:
+        """Its size, so that the page doesn't jump when it comes; of an animation, a still picture of the same name."""
         name = image.attrs["src"]
+        path, still = self.folder / name, Path(name).with_suffix(".png").name
         try:
-            with Image.open(self.folder / name) as picture:
-                size = picture.size
+            with Image.open(path) as picture:
+                width, height = picture.size
         except OSError:
-            size = 0, 0
-        return name, _plain(image.children), *size
+            width, height = 0, 0
+        moves = path.suffix == ".webp" and (self.folder / still).exists()
+        shown = {"name": name, "shown": _plain(image.children), "still": still if moves else ""}
+        return shown | {"width": width, "height": height}
 
     @property
     def headline(self) -> Markup:

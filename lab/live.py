@@ -1,23 +1,28 @@
-"""What the page evaluates itself, as JSON: networks and the map that they are drawn on; page.html holds its other half.
+"""What answers its reader in the page, as JSON: networks and their map, photos and a threshold. page.html does it.
 
 Numbers are float32 in base64, so that the page gives the answers of PyTorch: a few thousand parameters a network.
 """
 
 import base64
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from lab.maps import Atlas, nearest
 from lab.places import Places
 
+# ---------------------------------------------------------------------------- the map
+
 MOST_PLACES = {"train": 100_000, "test": 20_000}  # in the page, of more some drawn once
 MOST_LETTERS = 2_000_000  # of all networks of a section: three sections and the places stay below 8 MB
 LONGEST_NAME = 60  # letters of a country
+MOST_PHOTOS = 12  # that a page shows
 CHECKED = 1_000  # places at which a network's parameters must give its answers
 ACTIVATIONS = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
@@ -159,3 +164,27 @@ def figure(networks: Sequence[Network], shown: str, shared: dict[str, dict], x: 
             packed[one.name] = made
     kept = [packed[one.name] for one in networks if one.name in packed]
     return {"kind": "map", "networks": kept, "left_out": left_out, "shown": shown, "shared": shared}
+
+
+# ---------------------------------------------------------------------------- photos
+
+
+def photos(
+    y: np.ndarray, fake: dict[str, np.ndarray], shown: str, pictures: Iterable[tuple[str, int, np.ndarray]], note: str
+) -> dict:
+    """Photos and a threshold to move: y (n,), 1 for fakes; fake: {baseline: its probabilities of fake (n,)}.
+
+    shown: the baseline that comes first; pictures: (file name, number among the n, (height, width, 3) uint8) each;
+    note: which these are.
+    """
+    baselines = [{"name": name, "fake": pack(values, "<f8")} for name, values in fake.items()]
+    seen = [{"name": name, "number": int(number), "picture": _jpeg(pixels)} for name, number, pixels in pictures]
+    held = {"y": y.tolist(), "baselines": baselines, "shown": shown, "photos": seen, "note": note}
+    return {"kind": "photos", "shared": {}, **held}
+
+
+def _jpeg(pixels: np.ndarray) -> str:
+    """A photo as the address of an <img>."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

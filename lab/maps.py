@@ -2,9 +2,10 @@
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import patheffects
@@ -13,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
+from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -20,6 +22,14 @@ from lab import charts
 from lab.errors import printable, quoted, some, warn
 from lab.places import Places
 from lab.results import SPLITS
+
+
+class Animation(NamedTuple):
+    """An animated picture whose frames are drawn as they are asked for; title: what is seen."""
+
+    title: str
+    frames: Iterator[Image.Image]
+
 
 Predict = Callable[[np.ndarray], np.ndarray]  # points (..., 2), degrees, to numbers of countries (...)
 
@@ -86,8 +96,8 @@ class Atlas:
     REACHES = (0.0, 0.005, 0.01, 0.02, 0.04)  # the least distance, in widths of the map, that a place reaches
     SHADES = ("#74A3D1", "#DB927E", "#72B5A0", "#EDB871", "#C9B2DB", "#CBD27F", "#C4E3F0", "#F7E9AE")  # dark to light
 
-    def __init__(self, places: Places, cells: int = 1600):
-        """`cells`: of the map along its longer side."""
+    def __init__(self, places: Places, cells: int = 1600, colours: np.ndarray | None = None):
+        """`cells`: of the map along its longer side; colours (countries, 3): those of another map, else its own."""
         self.places = places
         everywhere = np.concatenate([places.x[split] for split in SPLITS]).astype(float)
         middle = (everywhere.min(axis=0) + everywhere.max(axis=0)) / 2
@@ -103,7 +113,7 @@ class Atlas:
             self.land = self._land(tree, distance, nearest, span.max(), reach)
             if (self.land.flat[self._cells(places.x["train"])] > 0).mean() > 0.95 and (self.land > 0).mean() > 0.02:
                 break
-        self.colours = self._colours(places.y["train"][nearest])
+        self.colours = self._colours(places.y["train"][nearest]) if colours is None else colours
         warn_of_letters(places.countries)
 
     def grid(self, step: int) -> np.ndarray:
@@ -261,6 +271,30 @@ class Atlas:
                 row, column = np.unravel_index(room.argmax(), room.shape)
                 middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])
                 yield 1.5 * room.max() / width, country, lines, middle, unit
+
+    def animation(self, title: str, foot: str, stages: Iterable[tuple[str, Predict]]) -> Animation:
+        """The map at stages of a training, (what is written above it, what is predicted) each, one frame after another.
+
+        All that doesn't change stays where it is: frame, colours, and the names, which stand where the countries are.
+        """
+
+        def frames() -> Iterator[Image.Image]:
+            fig, ax = self.figure(title, foot)
+            charts.write_foot(fig)
+            fig.set_dpi(80)
+            picture = ax.imshow(self.land, origin="lower", extent=self.extent, aspect=self.aspect)
+            ax.grid(False)
+            ax.set(xticks=[], yticks=[], title=" ")
+            ax.spines[:].set_visible(False)
+            self.write_names(ax, np.where(self.land > 0, nearest(self.places)(self.grid(self.COARSE)), -1))
+            charts.frame(fig)
+            fig.set_layout_engine("none")  # nothing moves from now on
+            for name, predict in stages:
+                picture.set(data=self.picture(predict, 1)[0], cmap=None)
+                ax.set_title(name)
+                yield charts.frame(fig)
+
+        return Animation(f"{title}, from before training to the last epoch", frames())
 
     def forming(self, title: str, foot: str, stages: dict[str, Predict]) -> Figure:
         """The map at stages of a training, {its title: what is predicted}: the last one large, the others small."""

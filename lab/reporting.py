@@ -56,6 +56,8 @@ class Reports:
         with gallery.writing(out):
             for name, fig in found.figures.items():
                 charts.save(fig, out / f"{name}.png")
+            for name, (_, frames) in found.animations.items():
+                charts.save_animation(frames, out / f"{name}.webp")
             gallery.save_reports(out, self.script, [one], {one.section: found}, {}, {one.section: text})
         self.left.remove(one)
         self.lines[one.section].headline = found.headline

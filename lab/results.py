@@ -82,7 +82,8 @@ class Report:
     rows: the table; headline: the finding in one line; verdicts: sentences that cite rows; rules: how they were
     decided, as texts or as functions that have a `rule`; figures: {file name without suffix: figure}, in the order in
     which the gallery shows them; examples: how many each split has, where accuracies of one or two seeds shall have
-    the interval over these; live: data of a figure that answers its reader in the page, see live.py.
+    the interval over these; live: data of a figure that answers its reader in the page, see live.py; animations: as
+    figures, of (title, frames).
     """
 
     rows: Rows
@@ -92,6 +93,7 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
     live: dict[str, Any] | None = None
+    animations: dict[str, Any] = field(default_factory=dict)
 
     @property
     def definitions(self) -> list[str]:

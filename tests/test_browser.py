@@ -85,7 +85,7 @@ def page(request, run_quick) -> Path:
 def test_a_page_opens_in_every_width_with_all_its_figures_and_without_the_network(browser, page):
     for width in WIDTHS:
         browser.open(page, width)
-        assert browser.run("return document.documentElement.scrollWidth") == width  # nothing sticks out
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
         browser.run("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
         browser.wait("return [...document.querySelectorAll('figure img')].every(image => image.complete)")
         assert browser.run(

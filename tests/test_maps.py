@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial import cKDTree
 from sklearn.neighbors import KNeighborsClassifier
 
 import helpers
 from helpers import SPLITS, Places, Result
-from lab import maps
+from lab import charts, maps
 from lab.maps import Atlas
 from NN_tutorial import Config, predictor
 
@@ -184,3 +185,28 @@ def test_the_distance_to_another_country_is_on_the_sphere_across_the_antimeridia
     assert maps.nearest(places)(np.array([[[1.0, 1.0], [170, 0]]])).tolist() == [[1, 0]]
     angles = np.radians([0.2, np.degrees(np.arccos(0.5 * np.cos(np.radians(1))))])
     np.testing.assert_allclose(maps.to_another_country(places), 2 * 6371 * np.sin(angles / 2), rtol=1e-4)
+
+
+def test_in_an_animation_the_map_and_its_title_change_and_nothing_else(halves, tmp_path):
+    atlas = Atlas(halves, 120, np.array([[1, 0, 0], [0, 0, 1]]))
+    stages = [(title, lambda points, x=x: (points[..., 0] > x).astype(int)) for title, x in (("a", 99), ("bb", 12))]
+    animation = atlas.animation("Two countries", "foot", iter(stages))
+    frames = [np.asarray(frame).astype(int) for frame in animation.frames]
+    assert len(frames) == 2
+    changed = np.argwhere((frames[0] != frames[1]).any(axis=2))
+    red, blue = ((frames[1] == colour).all(axis=2) for colour in ([255, 0, 0], [0, 0, 255]))
+    assert red.sum() > 1000 < blue.sum()
+    assert not (frames[0] == [0, 0, 255]).all(axis=2).any()
+    inside = np.argwhere(red | blue)
+    title = changed[changed[:, 0] < inside[:, 0].min()]
+    assert 0 < len(title) < 2000
+    assert (changed[:, 0] <= inside[:, 0].max() + 1).all()  # not the foot
+    dark = (frames[0].max(axis=2) < 60) & (frames[0].min(axis=2) < 60)
+    below = dark[inside[:, 0].min() :]
+    assert below.any()  # the names
+    np.testing.assert_array_equal(below, (frames[1].max(axis=2) < 60)[inside[:, 0].min() :])
+    charts.save_animation((Image.fromarray(frame.astype(np.uint8)) for frame in frames), tmp_path / "a.webp")
+    with Image.open(tmp_path / "a.webp") as saved:
+        assert saved.n_frames == 2
+        saved.seek(1)
+        np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), frames[1])  # no loss

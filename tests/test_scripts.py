@@ -49,7 +49,8 @@ def results(out: Path) -> dict[str, bytes]:
 def test_everything_is_written_and_nothing_said_on_stderr(quick):
     assert quick.process.returncode == 0, quick.process.stderr
     assert quick.process.stderr == ""  # no warnings, and no progress bar off a terminal
-    tables = {f"{quick.name}.csv", f"{quick.name}.seconds.csv", "README.md", "index.html"}
+    moving = {"6.2.1.1_map_forming.webp"} if quick.name == "NN_tutorial" else set()
+    tables = moving | {f"{quick.name}.csv", f"{quick.name}.seconds.csv", "README.md", "index.html"}
     assert {path.name for path in quick.out.iterdir()} == {f"{x}.png" for x in FIGURES[quick.name]} | tables | {"runs"}
     for path in quick.out.glob("*.png"):
         picture = imread(path)
