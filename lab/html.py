@@ -130,7 +130,7 @@ class Section:
             return {"kind": "list", "items": [token.children for token in tokens if token.type == "inline"]}
         if tokens[0].type != "paragraph_open":
             return {"kind": "text", "html": Markup(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))}
-        inner = tokens[1].children
+        inner = [token for token in tokens[1].children if token.type != "text" or token.content]
         if all(token.type in ("image", "softbreak") for token in inner):
             return {"kind": "figures", "files": [self._figure(token) for token in inner if token.type == "image"]}
         if inner[0].type == "text" and inner[0].content.startswith("Rule: "):
