@@ -77,7 +77,7 @@ def train_epoch(
 
 def start(
     script: str,
-    doc: str,
+    doc: str | None,
     experiments: Sequence[Experiment],
     argv: Sequence[str] | None,
     options: Callable[[argparse.ArgumentParser], None] | None = None,

@@ -38,7 +38,7 @@ class _List(argparse.Action):
 
 
 def parse_arguments(
-    doc: str,
+    doc: str | None,
     experiments: Sequence[Experiment],
     argv: Sequence[str] | None = None,
     options: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -50,7 +50,7 @@ def parse_arguments(
     """
     parser = _Parser(
         usage="python %(prog)s [NAME ...] [OPTION ...]",
-        description="\n\n".join(doc.split("\n\n")[:2]),
+        description="\n\n".join((doc or "").split("\n\n")[:2]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.color = False  # Python 3.14 has it, and we show no escapes
