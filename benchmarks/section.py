@@ -8,8 +8,8 @@ compiled, and the layers of networks of 100 layers are scanned, which XLA compil
 
 Of each configuration four parts of N updates are raced, contestants in turn. The first part has all that comes once:
 compiling or checking; of the others the median counts, and the whole is computed: first + median * (updates - N) / N.
-With --updates 0, the whole is trained (half an hour). Both must reach the same loss, or the benchmark fails. What a
-process does once, loading and warming up, isn't counted.
+With --updates 0, the whole is trained (half an hour). Both must reach the same loss, or the benchmark fails. Seconds
+are of processor time; what a process does once, loading and warming up, isn't counted.
 
 Writes benchmark.section.csv to plots/ (--out) and prints a table. Needs the extra `bench`.
 """
@@ -165,8 +165,13 @@ def in_ours(config: Config, places: helpers.Places, updates: int) -> Iterator[np
     assert not NN_tutorial.objection(config, places)
     with torch.inference_mode():
         training = NN_tutorial.train_stack(config, places, SEEDS)
-        while losses := [loss.mean(dim=(1, 2)) for _, loss in islice(training, updates)]:
-            yield torch.stack(losses, dim=1).numpy()
+    while losses := part_of_ours(training, updates):
+        yield torch.stack(losses, dim=1).numpy()
+
+
+@torch.inference_mode()
+def part_of_ours(training: Iterator, updates: int) -> list[torch.Tensor]:
+    return [loss.mean(dim=(1, 2)) for _, loss in islice(training, updates)]
 
 
 CONTESTANTS = {"this study": in_ours, "JAX": in_jax}
@@ -184,9 +189,9 @@ def race(configs: dict[str, Config], places: helpers.Places, updates: int) -> pd
         seconds, losses = ({contestant: [] for contestant in CONTESTANTS} for _ in range(2))
         for _ in range(PARTS if updates else -(-per_epoch // n) * config.epochs):
             for contestant, training in trainings.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 losses[contestant].append(next(training).mean())
-                seconds[contestant].append(time.perf_counter() - started)
+                seconds[contestant].append(time.process_time() - started)
         for contestant, (first, *others) in seconds.items():
             other = float(np.median(others))
             whole = first + other * (total - n) / n if updates else first + sum(others)
