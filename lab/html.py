@@ -115,7 +115,7 @@ class Section:
         self.blocks: list[dict] = []
         for tokens in blocks:
             block = self._block(tokens)
-            if block["kind"] == "figures" and self.blocks[-1]["kind"] == "figures":
+            if self.blocks and block["kind"] == self.blocks[-1]["kind"] == "figures":
                 self.blocks[-1]["files"] += block["files"]
             else:
                 self.blocks.append(block)

@@ -266,7 +266,7 @@ class Atlas:
                 with warnings.catch_warnings(action="ignore"):  # of scripts that the font lacks
                     extent = text.get_window_extent()
                 text.remove()
-                width, height = unit = np.array([extent.width, extent.height]) / 10 / cell
+                width, height = unit = np.maximum([extent.width, extent.height], 1) / 10 / cell  # of marks alone: 0
                 room = ndimage.distance_transform_edt(own, sampling=(width / height, 1))  # for ellipses of its form
                 row, column = np.unravel_index(room.argmax(), room.shape)
                 middle = np.array([box[1].start + column - 0.5, box[0].start + row - 0.5])

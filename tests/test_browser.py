@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import NN_tutorial
+from helpers import SPLITS, Places
 from lab import html, live
+from lab.maps import Atlas
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 COMMITTED = Path(__file__).parents[1] / "plots" / html.PAGE
 WIDTHS = (1280, 768, 360)
@@ -131,8 +135,9 @@ def live_of(page: Path, section: str) -> dict:
 def test_the_map_answers_a_mouse_a_key_and_its_slider(browser, run_quick):
     page = run_quick("NN_tutorial").out / html.PAGE
     browser.open(page)
-    browser.run("document.querySelector('.live').scrollIntoView()")
-    ready = "return document.querySelector('.live .map')?.dataset.ready"
+    ready = (
+        "document.querySelector('.live').scrollIntoView(); return document.querySelector('.live .map')?.dataset.ready"
+    )
     first, shown = browser.wait(ready), live_of(page, "6.2.1.1")
     assert first == f"6.2.1.1 {shown['shown']} 1"
     part = "[id='6.2.1.1'] .live "
@@ -162,6 +167,71 @@ def test_the_map_answers_a_mouse_a_key_and_its_slider(browser, run_quick):
         np.frombuffer(live.base64.b64decode(json.loads(html.read_data(page)[shown["uses"][0]])["test"]["y"]), "<u2")
     )
     assert wrong[0].endswith(f"of {of:,} test places that it gets wrong")
+    browser.check_silent()
+
+
+def test_the_threshold_calls_photos_and_marks_the_roc_curve(browser):
+    browser.open(COMMITTED)
+    part = "document.querySelector('[data-kind=photos]')"
+    browser.wait(f"{part}.scrollIntoView(); return {part}.querySelector('.answer')")
+    data = live_of(COMMITTED, "7.5.2")
+    y = np.array(data["y"])
+    (select,), (slider,) = (browser.find(f"[data-kind=photos] {name}") for name in ("select", "input"))
+    for name, keys, at in (
+        ("fine-tune", "", 0.5),
+        ("fine-tune", Keys.ARROW_RIGHT * 40, 0.7),
+        ("XGBoost", Keys.HOME, 0.0),
+    ):
+        Select(select).select_by_visible_text(name)
+        slider.send_keys(keys)
+        (text,) = (one["fake"] for one in data["baselines"] if one["name"] == name)
+        fake = np.frombuffer(live.base64.b64decode(text)) > at
+        real = f"{(~fake & (y == 0)).sum()} of {(y == 0).sum()} real photos real"
+        found = f"{(fake & (y == 1)).sum()} of {(y == 1).sum()} fake ones fake: accuracy {np.mean(fake == y):.3f}"
+        assert browser.find("[data-kind=photos] .answer")[0].text.startswith(
+            f"{name}, seed 0, calls {real} and {found}."
+        )
+        point = browser.find("[data-kind=photos] circle")[0]
+        assert float(point.get_attribute("cx")) == pytest.approx(40 + 200 * fake[y == 0].mean())
+        assert float(point.get_attribute("cy")) == pytest.approx(210 - 200 * fake[y == 1].mean())
+        shown = [figure.get_attribute("class") for figure in browser.find(".cards figure")]
+        assert shown == [("wrong", "right")[int(fake[one["number"]] == y[one["number"]])] for one in data["photos"]]
+    browser.check_silent()
+
+
+def test_countries_and_files_of_any_name_stay_names(browser, tmp_path):
+    names = [
+        "<script>alert(1)</script>",
+        "\"'><img src=x onerror=alert(1)>",
+        "\N{RIGHT-TO-LEFT OVERRIDE}",
+        "x" * 70_000,
+    ]
+    draws = np.random.default_rng(0)
+    x = {split: draws.uniform((0, 40), (20, 60), (400, 2)).astype(np.float32) for split in SPLITS}
+    places = Places(x, {split: (points[:, 0] // 5).astype(int) for split, points in x.items()}, names)
+    shared = live.places(places, Atlas(places, 120))
+    data = {
+        "6": html.dump(
+            {"kind": "map", "networks": [], "left_out": {names[0]: names[1]}, "shown": "", "uses": [*shared]}
+        )
+    }
+    data |= {name: html.dump(each) for name, each in shared.items()}
+    photos = [(name, number, np.zeros((8, 8, 3), np.uint8)) for number, name in enumerate(names)]
+    seven = live.photos(np.array([0, 1, 0, 1]), {names[0]: np.linspace(0, 1, 4)}, names[0], photos, names[1])
+    data["7"] = html.dump(seven | {"uses": []})
+    sections = {number: f"{number} a\n\n![a picture of it](a.png)" for number in data if len(number) == 1}
+    (tmp_path / html.PAGE).write_text(html.page("title", "intro", sections, data, tmp_path))
+    Image.new("RGB", (300, 100)).save(tmp_path / "a.png")
+    browser.open(tmp_path / html.PAGE, 360)
+    browser.wait("return document.querySelector('.map')?.dataset.ready && document.querySelector('.cards')")
+    told = []
+    for share in (0.1, 0.35, 0.6, 0.85):
+        browser.move(browser.find(".map")[0], share, 0.5)
+        told.append(browser.find("[id='6'] .answer strong")[0].get_attribute("textContent"))
+    assert told == [*names[:3], "x" * live.LONGEST_NAME + "…"]
+    assert [name.get_attribute("textContent") for name in browser.find("figcaption bdi")] == names
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    assert len(browser.find("script")) == 3 + 1  # data and the page's own
     browser.check_silent()
 
 
