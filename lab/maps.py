@@ -113,8 +113,9 @@ class Atlas:
             self.land = self._land(tree, distance, nearest, span.max(), reach)
             if (self.land.flat[self._cells(places.x["train"])] > 0).mean() > 0.95 and (self.land > 0).mean() > 0.02:
                 break
+        if colours is None:
+            warn_of_letters(places.countries)
         self.colours = self._colours(places.y["train"][nearest]) if colours is None else colours
-        warn_of_letters(places.countries)
 
     def grid(self, step: int) -> np.ndarray:
         """The middles of squares of step x step cells, (rows, columns, 2), degrees."""
