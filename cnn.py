@@ -171,9 +171,11 @@ def counted(batches, steps: int, epoch: int, epochs: int, progress: Progress):
 
 
 @torch.inference_mode()
-def over_photos(function: Callable, photos: Photos, split: str, config: Config, device: str) -> np.ndarray:
+def over_photos(
+    function: Callable, photos: Photos, split: str, config: Config, device: str, together: int = EVALUATED
+) -> np.ndarray:
     """What function(inputs) makes of all photos of a split, one row for each; shared out as processes.collect says."""
-    parts = split_into(np.arange(len(photos.y[split])), EVALUATED)
+    parts = split_into(np.arange(len(photos.y[split])), together)
     batches = photos.batches(config.view, split, processes.share(parts), device)
     return processes.collect((function(inputs).cpu().numpy() for inputs, _ in batches), parts)
 
@@ -241,7 +243,8 @@ def extract_features(config: Config, photos: Photos, weights: np.ndarray, device
     """
     detector = make_detector(config, weights, device).eval()
     start = time.perf_counter()
-    arrays = {split: over_photos(detector.features, photos, split, config, device) for split in SPLITS}
+    few = 4  # photos together, for 0.2 GiB less at 224 pixels than with EVALUATED
+    arrays = {split: over_photos(detector.features, photos, split, config, device, few) for split in SPLITS}
     return {**arrays, "seconds": np.array(time.perf_counter() - start)}
 
 
