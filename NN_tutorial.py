@@ -361,6 +361,7 @@ class Study:
     seeds: range
     quick: bool
     fitted: Rows  # accuracies of the reference classifiers that are there so far
+    film: Result | None = None  # of the best of seven, if it is there
 
     def foot(self, note: str = "", curves: bool = True) -> str:
         """The foot of a figure: how many seeds, what lines and bands are."""
@@ -381,6 +382,13 @@ class Study:
         if missing := [name for name in REFERENCES if name not in self.fitted]:
             raise RunsMissing(missing)
         return {name: self.fitted[name] for name in REFERENCES}
+
+    @property
+    def filmed(self) -> Result:
+        """The film of the best of seven. Raises RunsMissing where it is not there."""
+        if self.film is None:
+            raise RunsMissing(["film"])
+        return self.film
 
     @property
     def neighbour(self) -> float:
@@ -627,9 +635,9 @@ SEVEN = {
 
 @dataclass(frozen=True)
 class Film:
-    """Stands among the configurations of 6.2.1.1 for one more training, that of the best, which the others decide."""
+    """One more training of the best of seven, which these decide, to be filmed."""
 
-    frames: int = 60
+    frames: int
 
 
 def film(config: Config, places: Places, seeds: Sequence[int], device: str, frames: int, progress: Callable) -> Arrays:
@@ -655,27 +663,25 @@ def film(config: Config, places: Places, seeds: Sequence[int], device: str, fram
 
 
 def film_the_best(
-    configs: dict[str, object], results: dict[object, Result], device: str, rows: int, finish: Callable
+    seven: dict[str, Config], results: dict[object, Result], which: Film, device: str, rows: int, finish: Callable
 ) -> None:
-    """Have `finish` do the run behind Film; configs, by label: those of 6.2.1.1."""
-    seven = {label: results[config] for label, config in configs.items() if config in results}
-    (which,) = (config for config in configs.values() if isinstance(config, Film))
-    if len(seven) < len(configs) - 1:
-        return
-    best_one = seven[choose({label: scores(result) for label, result in seven.items()})]
-    config, seed = best_one.config, median_of(best_one.at("accuracy_validation"))
-    name = f"film-({config.depth}, {config.width})"
-    finish({which: in_groups(name, film, config, (seed,), 1, cost(config, rows), device, which.frames)})
+    """Have `finish` do the run behind a Film, if those of the seven are done; rows: of the train places."""
+    found = {label: results[config] for label, config in seven.items() if config in results}
+    if len(found) == len(seven):
+        best_one = found[choose({label: scores(result) for label, result in found.items()})]
+        config, seed = best_one.config, median_of(best_one.at("accuracy_validation"))
+        name = f"film-({config.depth}, {config.width})"
+        finish({which: in_groups(name, film, config, (seed,), 1, cost(config, rows), device, which.frames)})
 
 
-@experiment("6.2.1.1", "best-model", "the best of seven depths and widths, and its map", SEVEN | {"film": Film()})
+@experiment("6.2.1.1", "best-model", "the best of seven depths and widths, and its map", SEVEN)
 def best_model(results: Results, study: Study) -> Report:
     """Which of seven depths and widths tells countries apart best, and what does its map of Europe look like?
 
     Varied: hidden layers and their width; learning rate, schedule, batch size and epochs are the same for all seven.
     Look for: the gap to the nearest neighbour, and where on the map the misclassified places lie.
     """
-    filmed = results.pop("film")
+    filmed = study.filmed
     report = one_of_seven(results, study, "best", "6.2.1.1")
     result = results[choose(report.rows, results)]
     replica = median_of(result.at("accuracy_validation"))
@@ -1053,10 +1059,8 @@ def closing_gap(results: Results, study: Study) -> Report:
 # ---------------------------------------------------------------------------- the study
 
 
-def quick(label: str, config: Config | Film) -> tuple[str, Config | Film]:
+def quick(label: str, config: Config) -> tuple[str, Config]:
     """The same configuration on a tiny budget: a fiftieth of the epochs, at least one."""
-    if isinstance(config, Film):
-        return label, Film(4)
     epochs = max(1, config.epochs // STANDARD_EPOCHS)
     return label, replace(config, epochs=epochs, checks=min(config.checks, 2), keep=(1,) if config.keep else ())
 
@@ -1093,19 +1097,19 @@ def main(argv: list[str] | None = None) -> None:
     names: dict[Config, str] = {}
     for one in everything:
         for label, config in one.configs.items():
-            if isinstance(config, Config):
-                names.setdefault(config, f"{one.name}-{label}")
+            names.setdefault(config, f"{one.name}-{label}")
     needed = {config for one in chosen for config in one.configs.values()}
     needed = {config: name for config, name in names.items() if config in needed}
     one_thread()  # as the workers
     if reasons := {objection(config, places) for config in needed if not arguments.redraw} - {""}:
         helpers.warn(f"{' and '.join(sorted(reasons))} is trained one network at a time, slower")
     planned = plan(needed, seeds, len(places.y["train"]), arguments.device)
-    study = Study(places, seeds, arguments.quick, {})
+    study, film_of = Study(places, seeds, arguments.quick, {}), Film(4 if arguments.quick else 60)
 
     def study_of(results: dict[object, Result]) -> Study:
         done = {name: results[Reference(name)] for name in REFERENCES if Reference(name) in results}
         study.fitted |= {name: reference_cells(result) for name, result in done.items()}
+        study.film = results.get(film_of)
         return study
 
     reports = Reports(chosen, study_of, arguments, "NN_tutorial")
@@ -1114,7 +1118,7 @@ def main(argv: list[str] | None = None) -> None:
     finish(planned)
     for one in chosen:
         if one.name == "best-model":
-            film_the_best(one.configs, reports.results, arguments.device, len(places.y["train"]), finish)
+            film_the_best(one.configs, reports.results, film_of, arguments.device, len(places.y["train"]), finish)
     helpers.report(reports)
 
 

@@ -326,7 +326,8 @@ def study() -> NN_tutorial.Study:
     places = Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, np.arange(60) % 3), ["a", "b", "c"])
     reference = {(split, "accuracy"): np.array([0.5]) for split in SPLITS}
     reference |= {(split, "right"): np.arange(60)[None] < 30 for split in SPLITS}
-    return NN_tutorial.Study(places, range(2), True, dict.fromkeys(NN_tutorial.REFERENCES, reference))
+    film = Result(NN_tutorial.Film(4), {"updates": np.array([1])})
+    return NN_tutorial.Study(places, range(2), True, dict.fromkeys(NN_tutorial.REFERENCES, reference), film)
 
 
 @pytest.mark.parametrize("one", experiments_in(vars(NN_tutorial)), ids=lambda one: one.name)
