@@ -46,7 +46,7 @@ class Browser:
     def find(self, selector: str) -> list:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def wait(self, script: str, seconds: float = 20):
+    def wait(self, script: str, seconds: float = 60):
         """What a script returns as soon as that is true."""
         end = time.monotonic() + seconds
         while not (found := self.run(script)):
