@@ -35,22 +35,17 @@ def resnet18_address() -> str:
 def download_weights(url: str) -> Path:
     """The file of `url` in torch's hub cache (TORCH_HOME), downloaded if it isn't there.
 
-    A file of that name with another content is taken with a warning. Raises InputError where the server can't be
-    reached, refuses, or is silent for TIMEOUT.
+    Raises InputError where the server can't be reached, refuses, or is silent for TIMEOUT.
     """
     file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
-    digest = file.stem.rpartition("-")[2]  # torch names its weights NAME-SHA256.pth
     if file.exists():
-        if (found := hashlib.sha256(file.read_bytes()).hexdigest()[: len(digest)]) != digest:
-            what = f"isn't the file of {url}: its SHA-256 starts with {found}, not {digest}"
-            warn(f"{what}, {file}, its weights are used as they are; delete it to download it anew")
         return file
     print(f"downloading {url} to {file}", flush=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch's downloader takes no time-out of its own
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(url, str(file), digest_in(file), progress=sys.stderr.isatty())
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise InputError(
             f"can't download the weights {file.name} ({error})",
@@ -60,6 +55,11 @@ def download_weights(url: str) -> Path:
     finally:
         socket.setdefaulttimeout(before)
     return file
+
+
+def digest_in(file: Path) -> str:
+    """What the SHA-256 of a file of torch's weights begins with: they are called NAME-SHA256.pth."""
+    return file.stem.rpartition("-")[2]
 
 
 class ReLU6(torch.autograd.Function):
@@ -183,7 +183,12 @@ def choose_backbone(choice: str, file: Path | None = None, url: str = "") -> tup
     if choice != "efficientnet-lite0":
         try:
             file = download_weights(url or resnet18_address())
-            return "resnet18", read_weights("resnet18", file, "delete it, so that it is downloaded anew")
+            weights = read_weights("resnet18", file, "delete it, so that it is downloaded anew")
+            digest = hashlib.sha256(weights).hexdigest()
+            if not digest.startswith(expected := digest_in(file)):
+                what = f"isn't the published file, its SHA-256 starts with {digest[: len(expected)]}, not {expected}"
+                warn(f"{what}, {file}, its weights are used as they are; delete it to download it anew")
+            return "resnet18", weights
         except InputError as error:
             if choice == "resnet18":
                 raise

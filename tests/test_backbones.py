@@ -31,7 +31,7 @@ def test_weights_in_the_cache_are_used_and_named_where_they_are_not_the_publishe
         assert (name, pool, width) == ("resnet18", backbone.avgpool, 512)
         assert torch.equal(backbone.conv1.weight, state["conv1.weight"])
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("warning: isn't the file of ")
+        assert line.startswith("warning: isn't the published file, ")
         assert f"its SHA-256 starts with {digest}, not f37072fd" in line
     file.rename(file.with_stem(f"resnet18-{digest}"))
     backbones.choose_backbone("resnet18", url=f"https://somewhere/resnet18-{digest}.pth")
