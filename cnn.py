@@ -676,7 +676,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=precisions, default="auto", metavar="NAME", help=help_text)
     help_text = f"side of the input in pixels (default: 224, demo {DEMO_SIZE})"
     parser.add_argument("--size", type=whole(32, 1024), metavar="N", help=help_text)
-    help_text = "weights to start from: a state dict of the backbone (default: ImageNet's)"
+    help_text = "a state dict of the backbone in place of ImageNet's"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=help_text)
 
 

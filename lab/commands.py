@@ -60,7 +60,7 @@ def parse_arguments(
     add("--data", type=Path, default=Path(__file__).parents[1] / "data", metavar="DIR", help="folder of your own data")
     add("--out", type=Path, metavar="DIR", help="folder of the results (default: plots, or quick with --quick)")
     add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
-    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: one per core, if memory allows)")
+    add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: as cores and memory allow)")
     devices = ["auto", "cpu", "cuda", "mps"]
     add("--device", choices=devices, default="auto", metavar="NAME", help="cpu, cuda, mps or auto (default)")
     beside = "svg or pdf: figures in it too, beside the PNG"
