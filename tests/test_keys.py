@@ -60,7 +60,7 @@ FREE = [
     ("NN_tutorial.py", "def sines(x: torch.Tensor) -> torch.Tensor:", "def sines(x):"),
     ("NN_tutorial.py", "depth: int = 6  # hidden layers", 'depth: "int" = 6  # layers'),
     ("NN_tutorial.py", "        optimizer.step()\n", "        optimizer.step()  # Adam's\n\n"),
-    ("NN_tutorial.py", "from lab import charts, live, stack, verdicts", "from lab import verdicts, stack, live, charts\n\n\n"),
+    ("NN_tutorial.py", "from lab import charts, live, stack, verdicts", "from lab import verdicts, stack, live, charts\n"),
     ("NN_tutorial.py", "size = min(config.batch_size, rows)\n    return size, rows // size",
      "many = min(config.batch_size, rows)\n    return many, rows // many"),
     ("NN_tutorial.py", "layer = (2.5 + size", "layer = (2.6 + size"),
