@@ -160,7 +160,7 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
     seconds = time.perf_counter() - start
     detector.eval()
     arrays = {f"logits_{split}": over_photos(detector, photos, split, config, device) for split in SPLITS}
-    arrays["cam"] = over_photos(detector.grad_cam, photos, "test", config, device).astype(np.float16)
+    arrays["cam"] = over_photos(lambda inputs: detector.grad_cam(inputs).half(), photos, "test", config, device)
     return {**arrays, "step_loss": torch.cat(losses).cpu().numpy(), "seconds": np.array(seconds)}
 
 
@@ -318,7 +318,7 @@ def probe_cam(
     ((inputs, _),) = photos.batches(config.view, "test", [np.asarray(chosen)], device)
     with torch.no_grad():
         detector.head.weight.copy_(torch.as_tensor(head["weight"])[None])
-        return {"cam": detector.grad_cam(inputs).cpu().numpy().astype(np.float16)}
+        return {"cam": detector.grad_cam(inputs).half().cpu().numpy()}
 
 
 # ---------------------------------------------------------------------------- what the reports share

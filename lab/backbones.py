@@ -205,7 +205,8 @@ def read_weights(name: str, file: Path, remedy: str) -> np.ndarray:
         with warnings.catch_warnings(action="ignore"):  # on odd pickles
             make_backbone(name, 224, weights)
     except OSError as error:
-        raise InputError(f"can't read the weights ({error.strerror})", str(file), remedy) from None
+        what = f"isn't a file of weights for {NAMES[name]} ({error.strerror})"
+        raise InputError(what, str(file), remedy) from None
     except ValueError as error:
         raise InputError(f"isn't a file of weights for {NAMES[name]}: {error}", str(file), remedy) from None
     except Exception:  # unpickling damaged bytes raises nearly anything
