@@ -1,7 +1,9 @@
 """Does the runs of a study: each once, in processes of this machine or of a cluster, and keeps what they give."""
 
+import ctypes
 import errno
 import functools
+import gc
 import heapq
 import importlib.metadata
 import json
@@ -443,6 +445,13 @@ def _load(stored: Path) -> tuple:
     return joblib.load(stored, mmap_mode="r")
 
 
+def _give_back_memory() -> None:
+    """To the system what the last run has left, where the C library can: else each run needs more than the last."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Path) -> tuple:
     """Do a run: (its number, its arrays, what is wrong with it, the traceback, libraries' warnings). Raises InputError.
 
@@ -452,6 +461,7 @@ def _do(run: Run, number: int, board: Path, parent: int | None, data: tuple | Pa
     if parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     one_thread()
+    _give_back_memory()
     if torch.cuda.device_count() > 1:  # loky numbers its processes: each keeps to a GPU of its own
         worker = multiprocessing.current_process().name.rpartition("-")[2]
         torch.cuda.set_device(int(worker) % torch.cuda.device_count() if worker.isdecimal() else 0)

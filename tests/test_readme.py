@@ -38,6 +38,22 @@ def test_a_number_of_the_results_is_that_of_the_committed_runs(section, run, mea
     assert interval == expected
 
 
+def test_the_numbers_on_real_deepfakes_are_those_of_their_table():
+    table = pd.read_csv(ROOT / "docs" / "deepfakes.csv", dtype={"section": str})
+    mean = table[table.metric != "failed"].groupby(["section", "run", "split", "metric"]).value.mean()
+    shown = {
+        name: re.findall(r"[^|]+", line) for name, line in re.findall(r"^\| ([a-z0-9% ]*) (\|.+)\|$", README, re.M)
+    }
+    sections = ["7.2.1", "7.2.2", "7.2.3", "7.2.4", "7.2.5", "7.6"]
+    for section, accuracy, ends in zip(sections, shown["test accuracy"], shown["95% interval"], strict=True):
+        validation = mean.unstack(["split", "metric"]).loc[section, "validation"]
+        validation = validation[~validation.index.str.startswith("shuffled")]
+        run = validation.sort_values(["accuracy", "loss"], ascending=[False, True]).index[0]
+        found = mean[section, run, "test", "accuracy"]
+        assert accuracy.strip() == f"{found:.3f}"
+        assert ends.strip() == "{:.3f} to {:.3f}".format(*statistics.wilson(found, 300))
+
+
 def test_every_section_of_the_default_runs_has_a_row(committed):
     measured = {section for section in committed.section if not section.startswith("7.5")}
     assert measured == {section for section, *_ in ROWS}
