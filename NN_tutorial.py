@@ -369,8 +369,11 @@ class Study:
         seeds = f"{n} seeds" + (": lines are medians, bands smallest to largest." if curves and n > 1 else ".")
         return f"{'QUICK RUN, NOT A RESULT. ' * self.quick}{seeds} {note}"
 
-    def report(self, rows: Rows, headline: str, sentences: list[str], rules: list, figures: dict) -> Report:
-        return Report(rows, headline, sentences, rules, figures, {s: len(y) for s, y in self.evaluated.y.items()})
+    def report(
+        self, rows: Rows, headline: str, sentences: list[str], rules: list, figures: dict, alive: dict | None = None
+    ) -> Report:
+        count = {split: len(y) for split, y in self.evaluated.y.items()}
+        return Report(rows, headline, sentences, rules, figures, count, alive)
 
     @cached_property
     def evaluated(self) -> Places:
@@ -683,7 +686,8 @@ def best_model(results: Results, study: Study) -> Report:
     """
     filmed = study.filmed
     report = one_of_seven(results, study, "best", "6.2.1.1")
-    result = results[choose(report.rows, results)]
+    label = choose(report.rows, results)
+    result = results[label]
     replica = median_of(result.at("accuracy_validation"))
     stages, reached = {}, {}
     for epoch in sorted({*result.config.keep, result.config.epochs}):
@@ -694,7 +698,6 @@ def best_model(results: Results, study: Study) -> Report:
     seed = f"Drawn: seed {study.seeds[replica]}, of median validation accuracy."
     foot = study.foot(f"Numbers: test accuracy. {seed}", curves=False)
     report.figures["6.2.1.1_map_forming"] = study.atlas.forming(f"The map forms: test accuracy {ends}", foot, stages)
-    label = choose(report.rows, results)
     report.live = live_map(results, study, label)
     title = f"The best of seven, {label}, seed {study.seeds[replica]}, learns its map"
     report.animations["6.2.1.1_map_forming"] = animated(replace(filmed, config=result.config), study, title, last)
@@ -980,9 +983,9 @@ def implicit(results: Results, study: Study) -> Report:
         accuracy = result.at("accuracy_test")[replica]
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
     figures = {"6.2.1.7_implicit": fig, "6.2.1.7_implicit_map": maps}
-    report = study.report(rows, headline, sentences, [compare, verdicts.fit], figures)
-    report.live = live_map(results, study, "implicit")
-    return report
+    return study.report(
+        rows, headline, sentences, [compare, verdicts.fit], figures, live_map(results, study, "implicit")
+    )
 
 
 # ---------------------------------------------------------------------------- 6.3 closing the gap
@@ -1051,9 +1054,7 @@ def closing_gap(results: Results, study: Study) -> Report:
     errors, ax = helpers.figure(lie, study.foot("All seeds together.", curves=False))
     charts.distances(ax, distance, right)
     figures = {"6.3_closing_gap": fig, "6.3_closing_gap_map": maps, "6.3_errors": errors}
-    report = study.report(rows, headline, sentences, [best, compare], figures)
-    report.live = live_map(results, study, label)
-    return report
+    return study.report(rows, headline, sentences, [best, compare], figures, live_map(results, study, label))
 
 
 # ---------------------------------------------------------------------------- the study
@@ -1113,13 +1114,12 @@ def main(argv: list[str] | None = None) -> None:
         return study
 
     reports = Reports(chosen, study_of, arguments, "NN_tutorial")
-    how = {"data": (places,), "context": {"data": places.fingerprint()}, "arguments": arguments}
-    finish = partial(helpers.finish, **how, script="NN_tutorial", reports=reports)
+    finish = partial(helpers.finish, data=(places,), context={"data": places.fingerprint()}, reports=reports)
     finish(planned)
     for one in chosen:
         if one.name == "best-model":
             film_the_best(one.configs, reports.results, film_of, arguments.device, len(places.y["train"]), finish)
-    helpers.report(reports)
+    reports.close()
 
 
 if __name__ == "__main__":

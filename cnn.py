@@ -46,9 +46,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import helpers
 import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, Rows, Run, experiment, train_epoch
-from lab import backbones, charts, comparison, live, processes, resuming, statistics, verdicts
+from lab import backbones, charts, comparison, processes, resuming, statistics, verdicts
 from lab.commands import whole
 from lab.comparison import compare_baselines, find_samples
+from lab.errors import plural
 from lab.files import check_folder
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
@@ -340,6 +341,11 @@ class Study:
         """How many photos each split has."""
         return {split: len(y) for split, y in self.photos.y.items()}
 
+    @property
+    def chance(self) -> dict[str, float]:
+        """The accuracy of each split that needs no look at the photos."""
+        return {split: statistics.chance(y) for split, y in self.photos.y.items()}
+
     def foot(self, how: str) -> str:
         """What was run, for the foot of a figure."""
         splits = ", ".join(f"{count:,} {split}" for split, count in self.count.items())
@@ -348,7 +354,7 @@ class Study:
     @property
     def note(self) -> str:
         """The foot of the baselines that are trained with Adam."""
-        return self.foot(f"1 epoch, {self.seeds} seed{'s' * (self.seeds > 1)}")
+        return self.foot(f"1 epoch, {plural(self.seeds, 'seed')}")
 
     @property
     def note_of_all(self) -> str:
@@ -415,8 +421,8 @@ def linear_probe(results: Results, study: Study) -> Report:
     shuffled = study.scores(control)
     label = choose(shuffled)
     found.rows[label] = shuffled[label]
-    level = statistics.chance(study.photos.y["test"])
-    found.verdicts.append(verdicts.control(shuffled[label]["test", "accuracy"], len(found.rows), level))
+    accuracy = shuffled[label]["test", "accuracy"]
+    found.verdicts.append(verdicts.control(accuracy, len(found.rows), study.chance["test"]))
     found.rules = [*found.rules, verdicts.control]
     return found
 
@@ -440,9 +446,7 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
     fig, (left, ax) = helpers.figure(headline, foot, 1, 2, (13, 4.8))
     losses = {names[label]: (rates[label], r["step_loss"]) for label, r in results.items()}
     charts.step_losses(left, losses, statistics.chance_loss(y["train"]))
-    charts.accuracy_against_rate(
-        ax, list(rows.values()), list(rates.values()), rates[best], statistics.chance(y["test"])
-    )
+    charts.accuracy_against_rate(ax, list(rows.values()), list(rates.values()), rates[best], study.chance["test"])
     if control:
         means = [cells["test", "accuracy"].mean() for cells in study.scores(control).values()]
         look = {"color": "0.55", "linewidth": 4, "zorder": 1}
@@ -599,13 +603,9 @@ def samples(results: Results, study: Study) -> Report:
     (cam,) = [result for result in results.values() if result.config.baseline == GRAD_CAM]
     maps, views = cam["cam"][0] if "cam" in cam else None, (study.view, xg.VIEW)
     figure = comparison.draw_samples(shown, headline, study.note_of_all, study.photos, maps, *views)
-    report = Report(rows, headline, sentences, [rule, verdicts.against], {"7.5.2_samples": figure}, study.count)
-    first = [*shown.picked, *(number for number in shown.candidates if number not in shown.picked)][: live.MOST_PHOTOS]
-    seen = study.photos.pixels(study.view, "test", first) if first else ()
-    names = [study.photos.name("test", number) for number in first]
-    note = f"{len(first)} of the {len(shown.candidates)} photos that {best} gets right and {group} wrong at 0.5:"
-    report.live = live.photos(y, fake, best, zip(names, first, seen, strict=True), note)
-    return report
+    alive = comparison.live_samples(shown, study.photos, study.view)
+    rules, figures = [rule, verdicts.against], {"7.5.2_samples": figure}
+    return Report(rows, headline, sentences, rules, figures, study.count, alive)
 
 
 # ---------------------------------------------------------------------------- 7.6 beyond one epoch
@@ -614,9 +614,7 @@ EPOCHS = (1, 3, 10, 30)
 RATES = {"scratch": (1e-3, 1e-2), "fine-tune": (1e-4, 1e-3)}
 LARGER = {"fine-tune, 224 pixels, 20 epochs": Config("longer fine-tune", 1e-3, size=224, epochs=20)}
 LONGER = LARGER | {
-    f"{name}, {verdicts.plural(epochs, 'epoch')}, {verdicts.rate_name(rate)}": Config(
-        f"longer {name}", rate, epochs=epochs
-    )
+    f"{name}, {plural(epochs, 'epoch')}, {verdicts.rate_name(rate)}": Config(f"longer {name}", rate, epochs=epochs)
     for name, rates in RATES.items()
     for epochs in EPOCHS
     for rate in rates
@@ -649,13 +647,12 @@ def longer_training(results: Results, study: Study) -> Report:
     sentences = [verdicts.begins_to_see(name, by, rows, study.photos.y["test"]) for name, by in curves.items()]
     sentences += [verdicts.more_epochs(name, by, rows, right) for name, by in curves.items()]
 
-    foot = f"{study.backbone}, {small} x {small} pixels but for the star; bars and [ ]: 95% Wilson, {study.seeds} seed"
-    foot = f"{foot}{'s' * (study.seeds > 1)}; the largest rate of each cycle is chosen on validation."
+    foot = f"{study.backbone}, {small} x {small} pixels but for the star; bars and [ ]: 95% Wilson, "
+    foot += f"{plural(study.seeds, 'seed')}; the largest rate of each cycle is chosen on validation."
     fig, ax = helpers.figure(headline, foot, size=(9, 5.2))
     lines = {name: {epochs: rows[label] for epochs, label in by.items()} for name, by in curves.items()}
     alone = {label: (configs[label].epochs, rows[label]) for (_, size, _), label in chosen.items() if size > small}
-    level = statistics.chance(study.photos.y["test"])
-    charts.accuracy_against_epochs(ax, lines, alone, LOOKS, study.count["test"], level)
+    charts.accuracy_against_epochs(ax, lines, alone, LOOKS, study.count["test"], study.chance["test"])
     rules = [verdicts.begins_to_see, verdicts.more_epochs, statistics.paired]
     return Report(rows, headline, sentences, rules, {"7.6_epochs": fig}, study.count)
 
@@ -700,39 +697,38 @@ def memory(config: Config) -> float:
     return 0.8 + area * ((1.2 if config.size > backbones.RECOMPUTED else 2.3) if trained else 0.3)
 
 
-def run_all(
-    chosen: list, photos: Photos, weights: np.ndarray, seeds: int, arguments: argparse.Namespace, reports: Reports
-) -> None:
+def run_all(chosen: list, photos: Photos, weights: np.ndarray, seeds: int, reports: Reports) -> None:
     """Give `reports` all that the chosen experiments need and that can be done; what takes least time comes first."""
+    device = reports.arguments.device
     configs = {label: config for one in chosen for label, config in one.configs.items()}
     context = {
         "photos": photos.fingerprint,
         "weights": hashlib.sha256(weights).hexdigest(),
-        "device": arguments.device,
+        "device": device,
         "torchvision": importlib.metadata.version("torchvision"),
     }
     how = {"jobs": 1} if processes.count() > 1 else {}
     if how:
         context["processes"] = processes.count()
-    data = photos, weights, arguments.device
-    told = {"arguments": arguments, "script": "cnn", "reports": reports}
+    data = photos, weights, device
     on_all = {name: processes.on_all(function) for name, function in NETWORKS.items()}
     probes = plan(configs, seeds, PROBES)
     frozen = [replace(config, baseline="features", learning_rate=None) for config in probes][:1]
     for config in frozen:
         planned = plan({f"features {backbones.NAMES[config.backbone]}": config}, 1, on_all)
-        if found := helpers.finish(planned, data, context, **told, **how):
+        if found := helpers.finish(planned, data, context, reports, **how):
             # The probes take far less than a second each: one process saves the start of others.
             features = {split: found[config][split][0] for split in SPLITS}
             given, known = (features, photos.y), context | {"features": fingerprint(features)}
-            helpers.finish(probes, given, known, **told, jobs=1, cluster=None)
+            helpers.finish(probes, given, known, reports, jobs=1, cluster=None)
     if networks := plan(configs, seeds, on_all):
-        helpers.finish(networks, data, context, **told, **how)
+        helpers.finish(networks, data, context, reports, **how)
     if trees := {label: config for label, config in configs.items() if config.baseline == "XGBoost"}:
-        xg.finish(trees, photos, arguments, reports)
+        xg.finish(trees, photos, reports)
     for one in chosen:
         if one.name == "samples":
-            finish = functools.partial(helpers.finish, data=data, context=context, **told, jobs=1, cluster=None)
+            known = {"data": data, "context": context, "reports": reports}
+            finish = functools.partial(helpers.finish, **known, jobs=1, cluster=None)
             reports.add(look(one.configs, reports.results, photos, finish))
 
 
@@ -803,9 +799,9 @@ def main(argv: list[str] | None = None) -> None:
     processes.send((given, photos.fingerprint, weights, device))
     study = Study(photos, view, backbones.NAMES[backbone], seeds)
     reports = Reports(chosen, lambda results: study, arguments, "cnn")
-    run_all(chosen, photos, weights, seeds, arguments, reports)
+    run_all(chosen, photos, weights, seeds, reports)
     processes.stop()
-    helpers.report(reports)
+    reports.close()
 
 
 if __name__ == "__main__":

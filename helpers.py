@@ -43,7 +43,6 @@ __all__ = [
     "finish",
     "load_photos",
     "load_places",
-    "report",
     "run_script",
     "start",
     "train_epoch",
@@ -98,19 +97,15 @@ def say_what_was_read(data: Places | Photos, folder: Path, arguments: argparse.N
 
 
 def finish(
-    planned: dict[Any, list[Run]],
-    data: tuple,
-    context: dict,
-    arguments: argparse.Namespace,
-    script: str,
-    reports: Reports,
-    **how,
+    planned: dict[Any, list[Run]], data: tuple, context: dict, reports: Reports, script: str = "", **how
 ) -> dict[Any, Result]:
     """{configuration: Result} of those whose runs could be done or are kept; planned: the runs of each, group by group.
 
     `context` is what stands for the data in the keys of the runs; `reports` gets every result as soon as it is there;
-    `how` overrides the command line's jobs and others.
+    `script` is the one that keeps the runs, by default that of the reports; `how` overrides the command line's jobs and
+    others.
     """
+    arguments = reports.arguments
     how = {name: getattr(arguments, name) for name in ("jobs", "by_memory", "fresh", "redraw", "cluster")} | how
     config_of = {run.name: config for config, group in planned.items() for run in group}
     finished, results = {}, {}
@@ -123,11 +118,6 @@ def finish(
 
     every = [run for group in planned.values() for run in group]
     watching = functools.partial(reports.display.watching, config_of)
-    folder = arguments.out / "runs" / script
+    folder = arguments.out / "runs" / (script or reports.script)
     runs.finish_runs(every, data, context, folder, **how, done=done, watching=watching)
     return results
-
-
-def report(reports: Reports) -> None:
-    """Say where all reports are. Raises RunsFailed if some experiments lack a run."""
-    reports.close()

@@ -32,13 +32,13 @@ import numpy as np
 import xgboost
 
 import helpers
-from helpers import SPLITS, Photos, Report, Reports, Result, Run, experiment
+from helpers import SPLITS, Photos, Report, Reports, Result, Rows, Run, experiment
 from lab import charts, verdicts
 from lab.commands import gibibytes
 from lab.pages import matrices
 from lab.photos import View
 from lab.progress import Reached
-from lab.statistics import chance, chance_loss, choose, detection_scores, right_answers, wilson
+from lab.statistics import accuracy_on_test, chance, chance_loss, choose, detection_scores, right_answers, wilson
 
 VIEW = View(side=224, crop=64)
 DEFAULT_RATE = 0.3  # XGBoost's
@@ -121,25 +121,39 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     """
     y, count = photos.y, {split: len(y) for split, y in photos.y.items()}
     rows = {label: detection_scores(result, y) for label, result in results.items()}
-    names = {label: verdicts.rate_name(r.config.learning_rate, "default") for label, r in results.items()}
+    names = {label: rate_name(result) for label, result in results.items()}
     rightly = {label: right_answers(result, y) for label, result in results.items()}
     best, default = choose(rows), next(iter(rows))
-    accuracy = {split: rows[best][split, "accuracy"][0] for split in SPLITS}
-    low, high = wilson(accuracy["test"], count["test"])
+    mean, low, high = accuracy_on_test(rows[best], count["test"])
     sentences = [
         verdicts.over_fits(default, rows, count["validation"]),
         verdicts.above_chance(best, rows, y["test"]),
         *verdicts.chosen_rate("XGBoost", rightly, rows, names),
     ]
-    headline = f"XGBoost on raw pixels: test accuracy {accuracy['test']:.3f} [{low:.3f}, {high:.3f}] "
+    headline = f"XGBoost on raw pixels: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] "
     headline += f"at the learning rate that validation chose ({names[best]})"
 
-    low, high = wilson(accuracy["validation"], count["validation"])
-    level = chance(y["validation"])
+    figure = draw_xgboost(results, rows, y, headline, best)
+    rules = [
+        f"learning rate by validation accuracy, ties by validation loss; Wilson intervals over {count['test']} test "
+        "photos",
+        verdicts.above_chance,
+        verdicts.over_fits,
+        verdicts.against,
+    ]
+    return Report(rows, headline, sentences, rules, {"7.2.1_xgboost": figure}, count)
+
+
+def draw_xgboost(results: dict[str, Result], rows: Rows, y: dict[str, np.ndarray], headline: str, best: str):
+    """Accuracy against the learning rate, and the losses of the default settings, which are the first row's."""
+    default, names = next(iter(rows)), {label: rate_name(result) for label, result in results.items()}
+    chosen = rows[best]["validation", "accuracy"][0]
+    low, high = wilson(chosen, len(y["validation"]))
+    holds = low <= chance(y["validation"]) <= high
     foot = (
         "XGBoost on the centre 64 x 64 of photos at 224 x 224. Nothing is drawn at random: one run each.\n"
-        f"[ ] 95% Wilson interval. Validation chose {names[best]} with {accuracy['validation']:.3f} "
-        f"[{low:.3f}, {high:.3f}], which {'holds chance' if low <= level <= high else 'leaves out chance'}."
+        f"[ ] 95% Wilson interval. Validation chose {names[best]} with {chosen:.3f} [{low:.3f}, {high:.3f}], which "
+        f"{'holds chance' if holds else 'leaves out chance'}."
     )
     fig, (left, right) = helpers.figure(headline, foot, 1, 2, (12, 4.8))
     rates = {label: result.config.learning_rate or DEFAULT_RATE for label, result in results.items()}
@@ -152,14 +166,11 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     charts.rounds(right, losses, chance_loss(y["train"]))
     right.set(title=f"Loss with default settings (learning rate {DEFAULT_RATE})")
     fig.legend(*left.get_legend_handles_labels(), loc="outside right center")
-    rules = [
-        f"learning rate by validation accuracy, ties by validation loss; Wilson intervals over {count['test']} test "
-        "photos",
-        verdicts.above_chance,
-        verdicts.over_fits,
-        verdicts.against,
-    ]
-    return Report(rows, headline, sentences, rules, {"7.2.1_xgboost": fig}, count)
+    return fig
+
+
+def rate_name(result: Result) -> str:
+    return verdicts.rate_name(result.config.learning_rate, "default")
 
 
 # ---------------------------------------------------------------------------- the study
@@ -177,16 +188,14 @@ def quick(label: str, config: Config) -> tuple[str, Config] | None:
     return (label, replace(config, rounds=5)) if config.learning_rate in (None, *QUICK_RATES) else None
 
 
-def finish(
-    configs: dict[str, Config], photos: Photos, arguments: argparse.Namespace, reports: Reports
-) -> dict[Config, Result]:
+def finish(configs: dict[str, Config], photos: Photos, reports: Reports) -> dict[Config, Result]:
     """{configuration: Result}, kept in OUT/runs/xg, where cnn.py finds them too."""
     photos_of_all = sum(len(y) for y in photos.y.values())
     how = {"memory": min(0.8 + 7e-5 * photos_of_all, 4.0)}  # GiB, as measured; what needs more comes in pages
     planned = {config: [Run(label.replace(" ", "-"), train, config, **how)] for label, config in configs.items()}
     context = {"photos": photos.fingerprint, "xgboost": importlib.metadata.version("xgboost")}
     streamed = VIEW not in photos.kept  # XGBoost ends its process where there is no room for its pages
-    return helpers.finish(planned, (photos,), context, arguments, "xg", reports, apart=streamed)
+    return helpers.finish(planned, (photos,), context, reports, "xg", apart=streamed)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -197,8 +206,8 @@ def main(argv: list[str] | None = None) -> None:
     (chosen,) = arguments.experiments
     chosen = chosen.adapted(quick) if arguments.quick else chosen
     reports = Reports([chosen], lambda results: photos, arguments, "xg")
-    finish(chosen.configs, photos, arguments, reports)
-    helpers.report(reports)
+    finish(chosen.configs, photos, reports)
+    reports.close()
 
 
 if __name__ == "__main__":

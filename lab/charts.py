@@ -487,6 +487,11 @@ def distances(ax: Axes, distance: np.ndarray, right: dict[str, np.ndarray]) -> N
 # ---------------------------------------------------------------------------- learning rates
 
 
+def accuracy_floor(accuracies: Iterable[float]) -> float:
+    """Where an axis of accuracies of two classes begins: a little below chance, lower where one of them is."""
+    return min(0.38, min(accuracies) - 0.04)
+
+
 def accuracy_against_rate(
     ax: Axes, rows: list[Cells], rates: Sequence[float], chosen: float, chance: float = 0.5
 ) -> None:
@@ -499,8 +504,8 @@ def accuracy_against_rate(
         spread = [means - [value.min() for value in values], [value.max() for value in values] - means]
         ax.errorbar(rates, means, yerr=spread if several else None, capsize=3, label=split, **LOOK[split])
     chance_line(ax, chance)
-    lowest = min(row[split, "accuracy"].min() for row in rows for split in SPLITS)
-    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy", ylim=(min(0.38, lowest - 0.04), 1.02))
+    low = accuracy_floor(row[split, "accuracy"].min() for row in rows for split in SPLITS)
+    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy", ylim=(low, 1.02))
     ax.set_title("Accuracy after training (grey: chosen on validation)")
 
 
@@ -618,8 +623,9 @@ def rate_panels(
                 ax.scatter(rate, means[rate], s=130, zorder=3, facecolor="none", edgecolor="black", linewidth=1.2)
         chance_line(ax, chance[split])
         ax.set(xscale="log", title=split, xlabel="learning rate")
-    lowest = min(cells[s, "accuracy"].mean() for rows in baselines.values() for cells in rows.values() for s in SPLITS)
-    axes[0].set(ylabel="accuracy", ylim=(min(0.38, lowest - 0.04), 1.03))
+    every = (cells for rows in baselines.values() for cells in rows.values())
+    low = accuracy_floor(cells[split, "accuracy"].mean() for cells in every for split in SPLITS)
+    axes[0].set(ylabel="accuracy", ylim=(low, 1.03))
 
 
 def roc(ax: Axes, curves: dict[str, tuple], areas: dict[str, float], looks: dict, title: str) -> None:

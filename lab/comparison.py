@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import metrics
 
-from lab import charts, statistics, verdicts
+from lab import charts, live, statistics, verdicts
+from lab.errors import plural
 from lab.photos import CLASSES, Photos, View
 from lab.results import Result, Rows
 from lab.statistics import Difference, accuracy_on_test, choose, detection_scores, probability, right_answers
@@ -77,7 +78,7 @@ def draw_baselines(found: Comparison, headline: str, note: str):
         rate = found.rates(name)[found.chosen[name]]
         without = "default" if name == "XGBoost" else "no learning rate"
         seeds = len(cells["test", "accuracy"])
-        area = f"ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {seeds} seed{'s' * (seeds > 1)}"
+        area = f"ROC-AUC {cells['test', 'roc_auc'].mean():.3f}, {plural(seeds, 'seed')}"
         details[name] = f"{verdicts.rate_name(rate, without)}, {area}"
     accuracies = {name: accuracy_on_test(cells, len(found.y)) for name, cells in found.scores.items()}
     charts.bars(ax, accuracies, details, found.looks, found.chance["test"])
@@ -178,6 +179,18 @@ def pick(ranked: np.ndarray, fake: np.ndarray, person: Sequence[str], most: int 
         picked.append(max(left, key=preference))
         left.remove(picked[-1])
     return np.array(picked, int)
+
+
+def live_samples(shown: Samples, photos: Photos, view: View) -> dict:
+    """For the page: the picked photos and more of the candidates, and what each baseline says of all test photos."""
+    others = (number for number in shown.candidates if number not in shown.picked)
+    first = [*shown.picked, *others][: live.MOST_PHOTOS]
+    seen = photos.pixels(view, "test", first) if first else ()
+    names = [photos.name("test", number) for number in first]
+    fake = {name: shown.found.fake(name) for name in shown.found.looks}
+    wrong = f"{shown.best} gets right and {' and '.join(shown.group)} wrong"
+    note = f"{len(first)} of the {len(shown.candidates)} photos that {wrong} at 0.5:"
+    return live.photos(shown.found.y, fake, shown.best, zip(names, first, seen, strict=True), note)
 
 
 def draw_samples(

@@ -1,5 +1,6 @@
 """What a script says in one line instead of a traceback, whatever others' names and libraries' warnings hold."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,10 @@ def escaped(text: str) -> str:
 def quoted(name: str) -> str:
     """A name of somebody else's, cut where it is long."""
     return f"'{printable(name, 60)}'"
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def some(texts: Sequence[str], between: str, most: int = 10) -> str:
@@ -75,6 +80,9 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One line on stderr: what is odd, where, and what follows."""
     say(f"warning: {text}")
+
+
+warn_once = functools.cache(warn)  # for what would be told each time that it is met
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What loading and saving share: folders that can be read, rows that are in two splits, files that are whole or not."""
 
-import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lab.errors import InputError, warn
+from lab.errors import InputError, warn, warn_once
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,7 +78,7 @@ def lock(path: Path) -> FileLock | AbstractContextManager:
     path.parent.mkdir(parents=True, exist_ok=True)
     reason = _no_locks(path)
     if reason:
-        _warn_of_no_locks(path.parent, reason)
+        warn_once(f"no file can be locked ({reason}), {path.parent}, run one script at a time there")
     return nullcontext() if reason else FileLock(path)
 
 
@@ -97,8 +96,3 @@ def _no_locks(path: Path) -> str:
         except OSError as error:
             return error.strerror
     return ""
-
-
-@functools.cache
-def _warn_of_no_locks(folder: Path, reason: str) -> None:
-    warn(f"no file can be locked ({reason}), {folder}, run one script at a time there")

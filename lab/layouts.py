@@ -19,43 +19,14 @@ CLASS_FOLDERS = {"real": ("real", "0_real"), "fake": ("fake", "1_fake")}
 FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 SHARES = {"train": 0.7, "validation": 0.8, "test": 1.0}  # upper end of each split's share where there are no splits
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"),
-    *(".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl"),
-)
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",
+)  # fmt: skip
 NO_PHOTOS = (  # what lies beside photos and is nobody's photo
-    *(
-        ".txt",
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".xml",
-        ".html",
-        ".htm",
-        ".md",
-        ".pdf",
-        ".yaml",
-        ".yml",
-        ".log",
-        ".py",
-    ),
-    *(
-        ".ipynb",
-        ".sha256",
-        ".md5",
-        ".db",
-        ".ini",
-        ".npy",
-        ".npz",
-        ".mat",
-        ".pkl",
-        ".zip",
-        ".gz",
-        ".tar",
-        ".lnk",
-        ".url",
-    ),
-)
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm", ".md", ".pdf", ".yaml", ".yml", ".log",
+    ".py", ".ipynb", ".sha256", ".md5", ".db", ".ini", ".npy", ".npz", ".mat", ".pkl", ".zip", ".gz", ".tar", ".lnk",
+    ".url",
+)  # fmt: skip
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
 SYSTEM_FOLDERS = ("@eadir", "__macosx", "$recycle.bin", "lost+found", "#recycle")
 
@@ -149,9 +120,8 @@ def walk(folder: Path, layout: Layout, seen: set[str]) -> Iterator[Path]:
         return
     seen.add(real)
     try:
-        entries = sorted(
-            folder.iterdir(), key=lambda path: (path.is_symlink(), path)
-        )  # no link before what it leads to
+        # No link before what it leads to.
+        entries = sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path))
     except OSError as error:
         return layout.leave_out(f"folders that can't be read ({error.strerror})", folder)
     for path in entries:

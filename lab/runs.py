@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import functools
-import gc
 import heapq
 import importlib.metadata
 import json
@@ -33,7 +32,7 @@ import torch
 
 from lab import cluster as dask
 from lab import keys, progress, stopping
-from lab.errors import InputError, about, library_warnings, warn
+from lab.errors import InputError, about, library_warnings, warn, warn_once
 from lab.files import write_whole
 
 DIES = "its process dies, perhaps for lack of memory: fewer processes on a machine may help"
@@ -178,10 +177,9 @@ def finish_runs(
     """Do the runs that are not in `folder` yet, in turn, in `jobs` processes of one thread each.
 
     One job is done in this process but with `apart`, for runs that may abort; `by_memory` takes no more processes than
-    there is memory for. With `cluster`, the address of a Dask
-    scheduler, its workers do them; with `redraw`, nobody does. A finished run is on disk as soon as this process, the
-    only one that writes, has its arrays. A run that fails is reported on stderr and the rest goes on; its traceback is
-    in `folder`.
+    there is memory for. With `cluster`, the address of a Dask scheduler, its workers do them; with `redraw`, nobody
+    does. A finished run is on disk as soon as this process, the only one that writes, has its arrays. A run that fails
+    is reported on stderr and the rest goes on; its traceback is in `folder`.
 
     done(name, arrays) is called for every kept and every finished run, here and in between, so that what it takes
     time for goes on beside the other runs; after Ctrl-C once more for those that were finished in this call. Runs are
@@ -393,11 +391,8 @@ def _alone(processes: int) -> bool:
     except (OSError, AssertionError, RuntimeError) as error:
         reason = str(error)
     if reason:
-        _warn_once(f"worker processes can't be started ({reason}), this machine, one process does the work")
+        warn_once(f"worker processes can't be started ({reason}), this machine, one process does the work")
     return bool(reason)
-
-
-_warn_once = functools.cache(warn)  # runs are finished several times
 
 
 def _readable(path: Path) -> bool:
@@ -447,7 +442,6 @@ def _load(stored: Path) -> tuple:
 
 def _give_back_memory() -> None:
     """To the system what the last run has left, where the C library can: else each run needs more than the last."""
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

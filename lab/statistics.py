@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special, stats
 from sklearn import metrics
 
+from lab.errors import plural
 from lab.results import SPLITS, Cells, Result, Rows
 
 # ---------------------------------------------------------------------------- intervals
@@ -191,7 +192,7 @@ def compare(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accu
     if few and metric == "accuracy" and right[0] is not None and right[1] is not None:
         found = paired(*right)
     elif few:
-        return UNCLEAR, f"{gain.mean():+.4f}, no interval with {len(gain)} seed{'s' * (len(gain) > 1)}"
+        return UNCLEAR, f"{gain.mean():+.4f}, no interval with {plural(len(gain), 'seed')}"
     else:
         found = over_seeds(gain)
     word = UNCLEAR if not found.shown else "higher" if gain.mean() > 0 else "lower"

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -92,32 +92,30 @@ def check() -> None:
 
 
 @contextmanager
-def postponed() -> Iterator[None]:
-    """Ctrl-C waits for the end of what is inside, within `listening`."""
+def _set(name: str, inside: bool) -> Iterator[None]:
+    """What the handler of `listening`, if there is one, knows inside, and the opposite afterwards."""
     handler = signal.getsignal(signal.SIGINT)
     if not isinstance(handler, _Handler):
         yield
         return
-    handler.postponed = True
+    setattr(handler, name, inside)
     try:
         yield
     finally:
-        handler.postponed = False
-    check()
+        setattr(handler, name, not inside)
 
 
 @contextmanager
-def once_more() -> Iterator[None]:
+def postponed() -> Iterator[None]:
+    """Ctrl-C waits for the end of what is inside, within `listening`."""
+    with _set("postponed", True):
+        yield
+    check()
+
+
+def once_more() -> AbstractContextManager:
     """Ctrl-C was heard, and what is inside still has to be done; a second Ctrl-C ends that too."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not isinstance(handler, _Handler):
-        yield
-        return
-    handler.pressed = False
-    try:
-        yield
-    finally:
-        handler.pressed = True
+    return _set("pressed", False)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lab.errors import InputError, printable
+from lab.errors import InputError, plural, printable
 from lab.files import other_kind
 
 SEPARATORS = ",;\t|"
@@ -113,7 +113,7 @@ def _only(columns: Sequence[str], header: Sequence[str], rows: dict[int, list[st
     if wrong:
         line, count = next(iter(wrong.items()))
         many = f", and so in {len(wrong):,} of {len(rows):,} rows" if len(wrong) > 1 else ""
-        what = f"can't be read ({count} field{'s' * (count > 1)} where the header has {len(header)}{many})"
+        what = f"can't be read ({plural(count, 'field')} where the header has {len(header)}{many})"
         raise InputError(what, f"{path} line {line}", "give each row a field a column, in quotes if it holds a comma")
     texts = [[fields[place].strip() for place in places] for fields in rows.values()]
     return pd.DataFrame(texts, index=list(rows), columns=list(columns), dtype=str)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from lab import statistics
+from lab.errors import plural
 from lab.results import Result, Rows
 from lab.statistics import UNCLEAR, Difference, compare
 
@@ -478,10 +479,6 @@ def rates(name: str, rows: Rows, rate: dict[str, float], y: np.ndarray) -> str:
             said.append(f"none {side} was tried")
     top = f"validation accuracy is highest, {validation[best]:.3f}, at {rate_name(rate[best])} (row {number[best]})"
     return f"{name}: {top}; {'; '.join(said)}."
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def begins_to_see(name: str, by: dict[int, str], rows: Rows, y: np.ndarray) -> str:

@@ -101,7 +101,7 @@ def runs_planned(folder: Path, as_scripts: bool = False, features: float = 0.0) 
 
     runs.finish_runs, runs._versions = note, functools.cache(runs._versions)
     helpers.load_places = lambda *_: places.Places({s: np.zeros((300, 2), np.float32) for s in few}, few, ["A", "B"])
-    helpers.demo_faces, helpers.report = lambda: folder, lambda *_: None
+    helpers.demo_faces, helpers.Reports.close = lambda: folder, lambda *_: None
     helpers.load_photos = lambda *_: photos.Photos({}, few, "some", {})
     backbones.choose_backbone = lambda choice, file: (choice, np.zeros(1, np.uint8))
     given = ["--redraw", "--seeds", "1", "--jobs", "1", "--out", str(folder / "out")]

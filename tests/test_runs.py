@@ -178,7 +178,7 @@ def test_where_no_process_can_be_started_this_one_does_the_work_with_one_warning
         monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     else:
         monkeypatch.setattr(runs.loky, "get_reusable_executor", refuse)
-    runs._warn_once.cache_clear()
+    runs.warn_once.cache_clear()
     for folder in ("first", "second"):
         done = finish_runs([Run(f"run{n}", of_whom, "") for n in range(3)], (), {}, tmp_path / folder, 2)
         assert {int(arrays["process"]) for arrays in done.values()} == {os.getpid()}
