@@ -277,7 +277,7 @@ def train_shuffled(config: Config, features: Arrays, y: Arrays, progress: Progre
 def fit_sklearn(config: Config, features: Arrays, y: Arrays, progress: Progress) -> Arrays:
     """Baseline sklearn-probe: logistic regression on standardised frozen features, run to convergence.
 
-    Returns as train_linear, but iterations in place of step_loss. Raises InputError if it doesn't converge.
+    Returns as train_linear, but iterations in place of step_loss. Raises RuntimeError if it doesn't converge.
     """
     start = time.perf_counter()
     probe = make_pipeline(StandardScaler(copy=False), LogisticRegression(max_iter=10_000))
@@ -285,7 +285,7 @@ def fit_sklearn(config: Config, features: Arrays, y: Arrays, progress: Progress)
     seconds, (scaler, regression) = time.perf_counter() - start, (step for _, step in probe.steps)
     if regression.n_iter_[0] >= regression.max_iter:
         remedy = "look for photos that are all alike"
-        raise InputError(f"logistic regression isn't done after {regression.max_iter} steps", "sklearn-probe", remedy)
+        raise RuntimeError(f"logistic regression isn't done after {regression.max_iter} steps, {remedy}")
     weight = regression.coef_[0] / scaler.scale_
     bias = regression.intercept_[0] - scaler.mean_ @ weight
     arrays = {"seconds": np.array(seconds), "iterations": regression.n_iter_[0]}

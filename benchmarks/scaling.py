@@ -40,7 +40,8 @@ Row = tuple[str, float, float, float]  # variant, size, seconds, gib
 
 START = """
 import json, pathlib, sys, time, torch, helpers, NN_tutorial
-torch.set_num_threads(1)
+from lab.runs import one_thread
+one_thread()
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports for a second
 start = time.process_time()
 places = helpers.load_places(pathlib.Path(sys.argv[1]))

@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 import helpers
 import NN_tutorial
 from lab import stack
-from lab.runs import machine
+from lab.runs import machine, one_thread
 from NN_tutorial import Config
 
 ROOT = Path(__file__).parents[1]
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="configurations whose name holds this")
     parser.add_argument("--out", type=Path, default=ROOT / "plots")
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
     if cores:
         os.sched_setaffinity(0, {min(cores)})

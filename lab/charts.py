@@ -22,12 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from lab import files, stopping
+from lab.errors import printable, quoted, some, warn
 from lab.results import SPLITS, Cells, Result
 from lab.statistics import interval, wilson
 
@@ -91,6 +93,15 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
     first.save(picture, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, **WEBP)
     files.write_whole(path, picture.getvalue())
     stopping.check()
+
+
+def warn_of_letters(names: Sequence[str], where: str) -> None:
+    """Warn of names with letters that the font of the figures lacks: a box is drawn for each."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    lacking = [name for name in names if not all(ord(sign) in known for sign in printable(name))]
+    if lacking:
+        what = f"{len(lacking)} of {len(names)} names have letters that the figures' font lacks and shows as boxes"
+        warn(f"{what} ({some([quoted(name) for name in lacking], ', ', 3)}), {where}, write them in Latin letters")
 
 
 @contextmanager

@@ -206,6 +206,7 @@ def draw_samples(
     fig, axes = charts.figure(textwrap.fill(headline, 115), foot, 3, 5, (13, 8), height_ratios=(1, 1, 0.55))
     for ax in axes.flat:
         ax.axis("off")
+    charts.warn_of_letters([photos.name("test", number) for number in picked], "7.5.2_samples")
     seen = photos.pixels(view, "test", picked) if len(picked) else ()
     for column, (number, pixels) in enumerate(zip(picked, seen, strict=True)):
         photo, cam, says = axes[:, column]

@@ -2,7 +2,7 @@
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
@@ -12,14 +12,13 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lab import charts
-from lab.errors import printable, quoted, some, warn
+from lab.errors import printable
 from lab.places import Places
 from lab.results import SPLITS
 
@@ -75,15 +74,6 @@ def to_another_country(places: Places, split: str = "test") -> np.ndarray:
     return distance
 
 
-def warn_of_letters(names: Sequence[str]) -> None:
-    """Warn of names with letters that the font of the figures lacks: a box is drawn for each."""
-    known = get_font(findfont(FontProperties())).get_charmap()
-    lacking = [name for name in names if not all(ord(sign) in known for sign in printable(name))]
-    if lacking:
-        what = f"{len(lacking)} of {len(names)} names have letters that the figures' font lacks and shows as boxes"
-        warn(f"{what} ({some([quoted(name) for name in lacking], ', ', 3)}), the maps, write them in Latin letters")
-
-
 class Atlas:
     """Draws what a network predicts for every point of the map around the places.
 
@@ -114,7 +104,7 @@ class Atlas:
             if (self.land.flat[self._cells(places.x["train"])] > 0).mean() > 0.95 and (self.land > 0).mean() > 0.02:
                 break
         if colours is None:
-            warn_of_letters(places.countries)
+            charts.warn_of_letters(places.countries, "the maps")
         self.colours = self._colours(places.y["train"][nearest]) if colours is None else colours
 
     def grid(self, step: int) -> np.ndarray:
@@ -291,7 +281,7 @@ class Atlas:
             charts.frame(fig)
             fig.set_layout_engine("none")  # nothing moves from now on
             for name, predict in stages:
-                picture.set(data=self.picture(predict, 1)[0], cmap=None)
+                picture.set(data=self.picture(predict, 2)[0], cmap=None)
                 ax.set_title(name)
                 yield charts.frame(fig)
 

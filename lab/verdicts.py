@@ -190,7 +190,8 @@ def flow(gradient: np.ndarray, silent: np.ndarray) -> tuple[str, str]:
     every place.
     """
     first, last = np.median(gradient[:, 0]), np.median(gradient[:, -1])
-    facts = f"the mean absolute gradient is {first:.1e} in layer 0 and {last:.1e} in the last hidden layer (median)"
+    start, end = (f"{size:.1e}" if size else "0 (or below 1e-38)" for size in (first, last))
+    facts = f"the mean absolute gradient is {start} in layer 0 and {end} in the last hidden layer (median)"
     dead = (silent == 1).sum(axis=1)
     if np.mean(dead > 0) > 0.5:
         return "dead", f"{several(dead)} dead layers by seed, {facts}"

@@ -544,7 +544,8 @@ def half(data: bytes) -> bytes:
 
 
 def flipped(data: bytes) -> bytes:
-    return half(data) + bytes([data[len(data) // 2] ^ 255]) + data[len(data) // 2 + 1 :]
+    first = data.index(b"\n", data.index(b"\x93NUMPY")) + 1  # of the first array
+    return data[:first] + bytes([data[first] ^ 255]) + data[first + 1 :]
 
 
 def saved(save: Callable[[io.BytesIO], object]) -> bytes:

@@ -185,7 +185,7 @@ def test_grad_cam_of_a_probe_adds_up_to_its_logits(photos, features, silent):
 @pytest.mark.filterwarnings("ignore:.*failed to converge")
 def test_a_probe_that_does_not_converge_is_an_error(photos, features, silent, monkeypatch):
     monkeypatch.setattr(cnn, "LogisticRegression", lambda max_iter: LogisticRegression(max_iter=1))
-    with pytest.raises(helpers.InputError, match="isn't done after 1 steps, sklearn-probe"):
+    with pytest.raises(RuntimeError, match="isn't done after 1 steps, look for photos that are all alike"):
         cnn.fit_sklearn(Config("sklearn-probe", size=32), features, photos.y, silent)
 
 

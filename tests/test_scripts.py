@@ -46,9 +46,13 @@ def results(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
+BOXES = r"warning: (\d) of \1 names have letters that the figures' font lacks .+ \('.+脸.png'.*\), 7.5.2_samples, .+\n"
+
+
 def test_everything_is_written_and_nothing_said_on_stderr(quick):
     assert quick.process.returncode == 0, quick.process.stderr
-    assert quick.process.stderr == ""  # no warnings, and no progress bar off a terminal
+    said = BOXES if quick.name == "cnn" else ""  # no other warnings, and no progress bar off a terminal
+    assert re.fullmatch(said, quick.process.stderr)
     moving = {"6.2.1.1_map_forming.webp"} if quick.name == "NN_tutorial" else set()
     tables = moving | {f"{quick.name}.csv", f"{quick.name}.seconds.csv", "README.md", "index.html"}
     assert {path.name for path in quick.out.iterdir()} == {f"{x}.png" for x in FIGURES[quick.name]} | tables | {"runs"}
