@@ -1,19 +1,22 @@
 """What several test files share: Python in a process of its own, a copy of the code, photos, quick runs, edits."""
 
-import functools
 import inspect
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -67,9 +70,30 @@ def copied(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def photo_folder(tmp_path_factory) -> Path:
+def once(tmp_path_factory):
+    """once(NAME, MAKE): what make(folder) returns, made once for all processes that test."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def of(name: str, make: Callable[[Path], Any]) -> Any:
+        kept = shared / f"{name}.pickle"
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                (shared / name).mkdir()
+                kept.write_bytes(pickle.dumps(make(shared / name)))
+        return pickle.loads(kept.read_bytes())
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def photo_folder(once) -> Path:
     """40 photos of each class to train, 10 to validate and 10 to test; fakes have a bright square in the middle."""
-    root, draws = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    return once("photos", make_photos)
+
+
+def make_photos(root: Path) -> Path:
+    draws = np.random.default_rng(0)
     for split in ("train", "val", "test"):
         for label in ("real", "fake"):
             (root / split / label).mkdir(parents=True)
@@ -102,17 +126,19 @@ class Quick:
 
 
 @pytest.fixture(scope="session")
-def run_quick(python, photo_folder, tmp_path_factory):
+def run_quick(python, photo_folder, once):
     """run_quick(NAME): a script's run of everything on a tiny budget, from another folder. Tests only read there."""
 
-    @functools.cache
-    def run(name: str) -> Quick:
-        out = tmp_path_factory.mktemp(name)
+    def make(out: Path) -> Quick:
+        name = out.name
         given = ["--quick", *([] if name == "NN_tutorial" else ["--data", str(photo_folder)])]
         given += ["--backbone", "efficientnet-lite0"] if name == "cnn" else []
         if name == "xg":  # after cnn.py, which has done its runs
             shutil.copytree(run("cnn").out / "runs", out / "runs")
         return Quick(name, out, python(ROOT / f"{name}.py", *given, "--jobs", 2, "--out", out, cwd=out), given)
+
+    def run(name: str) -> Quick:
+        return once(name, make)
 
     return run
 
