@@ -281,7 +281,7 @@ class Atlas:
             charts.frame(fig)
             fig.set_layout_engine("none")  # nothing moves from now on
             for name, predict in stages:
-                picture.set(data=self.picture(predict, 2)[0], cmap=None)
+                picture.set(data=self.picture(predict, 1)[0], cmap=None)
                 ax.set_title(name)
                 yield charts.frame(fig)
 
