@@ -42,6 +42,26 @@ def some(*faults: str) -> list[Run]:
     return [*(Run(f"bad-{fault}", work, fault, cost=9.0) for fault in faults), *good]
 
 
+def tiny(fault: str, progress) -> dict[str, np.ndarray]:
+    import torch
+
+    np.finfo(np.float32)  # of which older versions of NumPy would warn
+    return {"product": (torch.tensor([1e-30]) * torch.tensor([1e-10 if fault == "small" else 1.0])).numpy()}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_too_small_for_a_float_is_0_in_a_run(jobs, tmp_path, capfd):
+    import torch
+
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor knows no such numbers, or can't leave them out")
+    assert (torch.tensor([1e-30]) * torch.tensor([1e-10]) > 0).all()
+    found = finish_runs([Run(name, tiny, name) for name in ("small", "usual")], (), {}, tmp_path, jobs)
+    assert found["small"]["product"] == 0
+    assert found["usual"]["product"] == np.float32(1e-30)
+    assert capfd.readouterr().err == ""
+
+
 def swallow(fault: str, progress) -> dict[str, np.ndarray]:
     """Has a finaliser in which Ctrl-C happens to arrive."""
 
