@@ -43,15 +43,6 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
         remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
         raise InputError(f"no Dask scheduler answers ({error})", where, remedy) from None
     with client:
-
-        def wait_for_workers() -> None:
-            try:
-                client.wait_for_workers(1, timeout=30)
-            except TimeoutError:
-                remedy = f"start some with `dask worker {address} --nthreads 1`"
-                raise InputError("the scheduler has no workers", where, remedy) from None
-
-        wait_for_workers()
         on_worker, to_give, given = _on_worker(), (_source(), pickle.dumps(data)), ()
 
         def submit(call: Callable) -> Future:
@@ -59,7 +50,11 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
             if client.status != "running":
                 raise CancelledError
             if {part.status for part in given} != {"finished"}:  # or all workers died that had it
-                wait_for_workers()  # perhaps the next ones are just starting
+                try:
+                    client.wait_for_workers(1, timeout=30)
+                except TimeoutError:
+                    remedy = f"start some with `dask worker {address} --nthreads 1`"
+                    raise InputError("the scheduler has no workers", where, remedy) from None
                 given = client.scatter(to_give, broadcast=True, hash=False)
             future = Future()
 

@@ -135,7 +135,8 @@ def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants, monkeyp
         arrays |= train(config, quadrants.head(600), [3, 4], "cpu", silent)
     assert fast.pop("stacked").all()
     assert not plain.pop("stacked").any()
-    assert_alike(fast, plain, rtol=1e-7, atol=1e-8)  # a bias before batch norm follows rounding alone
+    noise = 1e-8 if config.batch_norm else 1e-9  # a bias before batch norm follows rounding alone
+    assert_alike(fast, plain, rtol=1e-7, atol=noise)
 
 
 def test_training_learns_and_returns_every_curve(quadrants):
