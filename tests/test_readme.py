@@ -1,6 +1,8 @@
 """README: its results are those of the committed tables, its length and its links."""
 
+import io
 import re
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -9,14 +11,23 @@ import pytest
 from lab import statistics
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+
+
+def committed_text(path: str) -> str:
+    """A file as it was committed: who has run a script on another machine has other numbers in plots/."""
+    found = subprocess.run(["git", "-C", ROOT, "show", f"HEAD:./{path}"], capture_output=True)
+    return found.stdout.decode() if found.returncode == 0 else (ROOT / path).read_text()
+
+
+README = committed_text("README.md")
 ROWS = re.findall(r"^\| (\d[\d.]+) \| (.+?) \| ([\d.]+)(.*?) \|", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def committed() -> pd.DataFrame:
     names = ("NN_tutorial", "cnn", "xg")
-    return pd.concat(pd.read_csv(ROOT / "plots" / f"{name}.csv", dtype={"section": str}) for name in names)
+    tables = (io.StringIO(committed_text(f"plots/{name}.csv")) for name in names)
+    return pd.concat(pd.read_csv(table, dtype={"section": str}) for table in tables)
 
 
 @pytest.mark.parametrize(("section", "run", "mean", "interval"), ROWS, ids=lambda text: text.strip())
@@ -39,7 +50,7 @@ def test_a_number_of_the_results_is_that_of_the_committed_runs(section, run, mea
 
 
 def test_the_numbers_on_real_deepfakes_are_those_of_their_table():
-    table = pd.read_csv(ROOT / "docs" / "deepfakes.csv", dtype={"section": str})
+    table = pd.read_csv(io.StringIO(committed_text("docs/deepfakes.csv")), dtype={"section": str})
     mean = table[table.metric != "failed"].groupby(["section", "run", "split", "metric"]).value.mean()
     shown = {
         name: re.findall(r"[^|]+", line) for name, line in re.findall(r"^\| ([a-z0-9% ]*) (\|.+)\|$", README, re.M)
@@ -60,7 +71,7 @@ def test_every_section_of_the_default_runs_has_a_row(committed):
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
-    assert len(README.splitlines()) <= 160
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 160
     pages = [ROOT / "README.md", ROOT / "data" / "README.md", ROOT / "plots" / "README.md", *ROOT.glob("docs/*.md")]
     for page in pages:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
