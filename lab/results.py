@@ -13,9 +13,6 @@ Rows = dict[str, Cells]  # by label
 CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
 
 
-CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
-
-
 @dataclass
 class Result:
     """What one configuration gave: arrays by name whose first axis is the seeds, and the configuration itself."""

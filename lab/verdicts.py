@@ -32,9 +32,6 @@ def difference(rows: Rows, a: str, b: str, split: str = "test", metric: str = "a
     return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
 
 
-difference.rule = compare.rule
-
-
 def selection_bias(rows: Rows, labels: Iterable[str]) -> str:
     """The sentence on what choosing on test would have picked, and by how much its accuracy would have flattered."""
     labels = list(labels)

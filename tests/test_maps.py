@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial import cKDTree
-from sklearn.neighbors import KNeighborsClassifier
 
 import helpers
 from helpers import SPLITS, Places, Result
@@ -18,11 +17,6 @@ from NN_tutorial import Config, predictor
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
     return Atlas(helpers.load_places(Path(__file__).parents[1] / "data"))
-
-
-def nearest_neighbour(places: Places):
-    model = KNeighborsClassifier(1).fit(places.x["train"], places.y["train"])
-    return lambda points: model.predict(points.reshape(-1, 2)).reshape(points.shape[:-1])
 
 
 def test_neighbouring_countries_differ_in_colour(atlas):
@@ -110,7 +104,7 @@ def test_names_on_a_map_neither_overlap_nor_leave_it(crowd, atlas):
         countries = [f"The {number}th Republic{' of Somewhere' * (number % 2)}" for number in range(400)]
         atlas = Atlas(Places(x, {split: middles.query(x[split])[1] for split in x}, countries), 800)
     fig, ax = atlas.figure("where the nearest place is", "")
-    atlas.draw(ax, nearest_neighbour(atlas.places))
+    atlas.draw(ax, maps.nearest(atlas.places))
     fig.draw_without_rendering()
     boxes = {text.get_text().replace("\n", " "): text.get_window_extent() for text in ax.texts}
     assert len(boxes) == len(ax.texts) >= 30
@@ -143,7 +137,7 @@ def by_hand(places: Places, east_of: float):
     [
         (lambda places: by_hand(places, 10.0), 10.0),  # a network
         (lambda places: lambda points: (points[..., 0] > 9).astype(int), 9.0),
-        (nearest_neighbour, 12.0),
+        (maps.nearest, 12.0),
     ],
 )
 @pytest.mark.parametrize("small", [False, True])
