@@ -373,7 +373,8 @@ def _executor(
         try:
             yield lambda run, number: _submit(processes, _do, run, number, board, os.getpid(), stored), 2 * processes
         except BaseException:
-            loky.get_reusable_executor(processes, env=ONE_THREAD).shutdown(kill_workers=True)
+            with stopping.hidden_from_children():  # nor does this process hear another Ctrl-C before they have ended
+                loky.get_reusable_executor(processes, env=ONE_THREAD).shutdown(kill_workers=True)
             raise
 
 
@@ -466,7 +467,7 @@ def _give_back_memory() -> None:
     with suppress(OSError, AttributeError):
         library, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # as glibc's malloc.h numbers them
         library.mallopt(trim_threshold, 2**25)
-        library.mallopt(mmap_threshold, 2**23)
+        library.mallopt(mmap_threshold, 2**22)
         library.malloc_trim(0)
 
 

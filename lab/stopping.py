@@ -6,10 +6,12 @@ that even then Ctrl-C, and an InputError such as that of an impossible Config, e
 """
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,13 +25,19 @@ LINE = "stopped: finished runs are kept, the same command goes on from here"
 
 
 class _Handler:
-    """Raises KeyboardInterrupt and remembers it."""
+    """Raises KeyboardInterrupt and remembers it.
+
+    Once a second: what ends a script, such as timeout, may signal the process and then its group, and a second
+    KeyboardInterrupt would cut short what the first one has begun to clear up.
+    """
 
     pressed = postponed = False
+    raised = -math.inf  # when, in seconds
 
     def __call__(self, *_) -> None:
-        self.pressed = True
-        if not self.postponed:
+        self.pressed, now = True, time.monotonic()
+        if not self.postponed and now > self.raised + 1:
+            self.raised = now
             raise KeyboardInterrupt
 
 

@@ -49,7 +49,8 @@ def test_ctrl_c_ends_with_130_one_line_no_worker_and_all_that_the_finished_runs_
     process = start(ROOT / "NN_tutorial.py", *some, tmp_path, start_new_session=True)
     wait_for((tmp_path / "README.md").exists)  # one is complete
     assert len(alive(process.pid)) > 2  # the script and its workers
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
+    process.send_signal(signal.SIGINT)  # as timeout(1) does it: to the script,
+    os.killpg(process.pid, signal.SIGINT)  # and then, like a terminal, to the workers too
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, f"{stopping.LINE}\n")
     wait_for(lambda: not alive(process.pid), 10)
@@ -114,3 +115,19 @@ def test_ctrl_c_waits_for_the_end_of_what_is_not_to_be_cut_and_listening_inside_
         save()
     assert done == ["saved"]
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+
+
+def test_a_second_ctrl_c_at_once_does_not_cut_short_what_the_first_has_begun_to_clear_up():
+    cleared = []
+
+    def work() -> None:
+        with stopping.listening():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+                cleared.append("workers")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cleared == ["workers"]
