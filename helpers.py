@@ -22,6 +22,33 @@ from lab.reporting import Reports
 from lab.results import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
 from lab.runs import Run
 
+__all__ = [
+    "SPLITS",
+    "Cells",
+    "Experiment",
+    "InputError",
+    "Photos",
+    "Places",
+    "Report",
+    "Reports",
+    "Result",
+    "Rows",
+    "Run",
+    "demo_faces",
+    "draw_places",
+    "end_labels",
+    "experiment",
+    "experiments_in",
+    "figure",
+    "finish",
+    "load_photos",
+    "load_places",
+    "run_script",
+    "start",
+    "train_epoch",
+    "warn",
+]
+
 # ---------------------------------------------------------------------------- training
 
 

@@ -39,6 +39,7 @@ DIES = "its process dies, perhaps for lack of memory: fewer processes on a machi
 SCRATCH = "make room there or name another one with TMPDIR"
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch in large pages: a step at 224 x 224 takes half the time
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+NO_WORKERS = OSError, AssertionError, RuntimeError  # where they can't be started, as in a daemonic process
 Arrays = dict[str, np.ndarray]
 
 
@@ -393,7 +394,8 @@ def _submit(processes: int, *call) -> Future:
 
 def end_workers() -> None:
     """The next runs get new worker processes, without what these have imported and hold."""
-    loky.get_reusable_executor(1, env=ONE_THREAD).shutdown()
+    with suppress(ImportError, *NO_WORKERS):
+        loky.get_reusable_executor(1, env=ONE_THREAD).shutdown()
 
 
 def _alone(processes: int) -> bool:
@@ -402,7 +404,7 @@ def _alone(processes: int) -> bool:
     try:
         if not reason:
             _submit(processes, one_thread)  # as loky measures growth from what a process has after its first call
-    except (OSError, AssertionError, RuntimeError) as error:
+    except NO_WORKERS as error:
         reason = str(error)
     if reason:
         warn_once(f"worker processes can't be started ({reason}), this machine, one process does the work")

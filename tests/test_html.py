@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lab import gallery, html
+from lab.errors import InputError
 from lab.results import Experiment, Report
 
 ROOT = Path(__file__).parents[1]
@@ -142,3 +144,10 @@ def test_what_is_alive_is_kept_with_its_section_and_shared(tmp_path):
     (tmp_path / html.PAGE).unlink()
     page = save(tmp_path, {"1.2": found()})  # README.md has them all
     assert [attributes["id"] for attributes in page.named("section")] == ["1.1", "1.2", "rules"]
+
+
+def test_a_page_of_others_is_left_alone(tmp_path):
+    (tmp_path / html.PAGE).write_text("<p>mine")
+    with pytest.raises(InputError, match="is not a page of ours"):
+        save(tmp_path, {"1.1": found()})
+    assert (tmp_path / html.PAGE).read_text() == "<p>mine"
