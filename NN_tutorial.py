@@ -11,7 +11,7 @@ plots/NN_tutorial.csv, times in NN_tutorial.seconds.csv, and the curves and para
 plots/runs/NN_tutorial/*.npz, from which a second call redraws without training.
 """
 
-import lab.stopping  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
+import lab.run.interrupt  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
 
 import math
 import re
@@ -32,13 +32,16 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 import helpers
 from helpers import SPLITS, Cells, InputError, Places, Report, Reports, Result, Rows, Run, end_labels, experiment
-from lab import charts, live, stack, verdicts
+from lab.draw import charts
+from lab.gallery import live
+from lab.nets import stack
+from lab.tell import phrases
 from lab.errors import RunsMissing
-from lab.maps import Animation, Atlas, Predict, nearest, to_another_country
-from lab.recording import BLOCK, passed_on, record, restore
-from lab.results import join_arrays
-from lab.runs import in_groups, one_thread
-from lab.statistics import best, choose, compare, median_of, per_layer, show
+from lab.draw.maps import Animation, Atlas, Predict, nearest, to_another_country
+from lab.nets.record import BLOCK, passed_on, record, restore
+from lab.study import join_arrays
+from lab.run.runs import in_groups, one_thread
+from lab.tell.statistics import best, choose, compare, median_of, per_layer, show
 
 Arrays = dict[str, np.ndarray]
 
@@ -110,7 +113,7 @@ HE = ("relu", "tanh", "leaky_relu", "selu", "sigmoid")  # those for which nn.ini
 def mlp(config: Config, inputs: int, classes: int) -> nn.Module:
     """One multi-layer perceptron, (B, inputs) to logits (B, classes): per layer Linear, [BatchNorm1d,] activation.
 
-    Whatever this returns is what is trained: what lab/stack.py doesn't know is trained by `train_one`, slower.
+    Whatever this returns is what is trained: what lab/nets/stack.py doesn't know is trained by `train_one`, slower.
     """
     layers: list[nn.Module] = []
     for number in range(config.depth):
@@ -184,7 +187,7 @@ def batches_of(config: Config, rows: int) -> tuple[int, int]:
 def train_one(config: Config, places: Places, seed: int, device: str = "cpu") -> Iterator[tuple]:
     """All of training, for one network. A generator: makes an update, then yields the network and the batch's loss.
 
-    `train` does the same for all seeds at once, many times as fast (lab/stack.py), and makes sure that it is the same.
+    `train` does the same for all seeds at once, many times as fast (lab/nets/stack.py), and makes sure that it is the same.
     """
     x, y = tensors(places, "train", config, scale_of(places), device)  # (n, in), (n,)
     torch.manual_seed(seed)
@@ -477,15 +480,15 @@ def learning_rate(results: Results, study: Study) -> Report:
     """
     results = of_one_length(results)
     (epochs,) = {result["loss_train"].shape[1] for result in results.values()}
-    diverged = {label: verdicts.diverged(result, study.prior_loss) for label, result in results.items()}
+    diverged = {label: phrases.diverged(result, study.prior_loss) for label, result in results.items()}
     rows = {label: scores(r) | {("train", "diverged"): diverged[label].astype(float)} for label, r in results.items()}
     chosen = best(rows)
-    sentences = [verdicts.course(label, result, diverged[label], rows) for label, result in results.items()]
-    sentences += [verdicts.difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
-    sentences += [verdicts.chosen(chosen, rows), verdicts.selection_bias(rows, results)]
+    sentences = [phrases.course(label, result, diverged[label], rows) for label, result in results.items()]
+    sentences += [phrases.difference(rows, label, chosen[0], "validation") for label in rows if label != chosen[0]]
+    sentences += [phrases.chosen(chosen, rows), phrases.selection_bias(rows, results)]
     lost = " and ".join(label for label in rows if diverged[label].any())
     test = rows[chosen[0]]["test", "accuracy"].mean()
-    headline = f"Best: {verdicts.named(chosen)}, test accuracy {test:.3f}" + (f"; {lost} diverged" if lost else "")
+    headline = f"Best: {phrases.named(chosen)}, test accuracy {test:.3f}" + (f"; {lost} diverged" if lost else "")
 
     fig, ax = helpers.figure(headline, study.foot())
     labels = [charts.level(ax, study.prior_loss, "class frequencies only")]
@@ -494,7 +497,7 @@ def learning_rate(results: Results, study: Study) -> Report:
         labels.append(charts.curve(ax, result["loss_validation"], text, **charts.rate_look(result.config.lr)))
     charts.loss_axis(ax, epochs)
     end_labels(ax, labels)
-    rules = [verdicts.course, best, compare]
+    rules = [phrases.course, best, compare]
     return study.report(rows, headline, sentences, rules, {"6.1.1_learning_rate": fig})
 
 
@@ -512,12 +515,12 @@ def epochs(results: Results, study: Study) -> Report:
     sentences = []
     for a, b in pairwise(marked):
         change = 100 * (curve[b - 1] / curve[a - 1] - 1) / (b - a)
-        sentence = verdicts.difference(rows, f"epoch {a}", f"epoch {b}", "validation", "loss")
+        sentence = phrases.difference(rows, f"epoch {a}", f"epoch {b}", "validation", "loss")
         sentences.append(f"By the median {change:+.1f}% an epoch: {sentence}")
-    over = verdicts.loss_rises(result)
+    over = phrases.loss_rises(result)
     lowest = f"The median validation loss is lowest at epoch {curve.argmin() + 1} of {len(curve)}"
     tail = "later epochs over-fit" if over else "no over-fitting"
-    sentences.append(f"{lowest}: {tail} {verdicts.cite(rows, f'epoch {marked[-1]}')}.")
+    sentences.append(f"{lowest}: {tail} {phrases.cite(rows, f'epoch {marked[-1]}')}.")
     before = marked[-2] if len(marked) > 1 else 1
     word, _ = compare(rows, f"epoch {before}", f"epoch {marked[-1]}", "validation", "loss")
     found = "over-fits" if over else {"lower": "still falling", "higher": "rising"}.get(word, word)
@@ -528,7 +531,7 @@ def epochs(results: Results, study: Study) -> Report:
     labels = charts.splits(ax, result, "loss")
     charts.marked_epochs(ax, result, marked)
     end_labels(ax, labels)
-    rules = [compare, f"over-fit: {verdicts.loss_rises.rule}"]
+    rules = [compare, f"over-fit: {phrases.loss_rises.rule}"]
     return study.report(rows, headline, sentences, rules, {"6.1.2_epochs": fig})
 
 
@@ -551,11 +554,9 @@ def batch_norm(results: Results, study: Study) -> Report:
     results = of_one_length(results)
     rows = {label: scores(result) for label, result in results.items()} | control | study.references
     without, with_it = results
-    sentences = [verdicts.difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
-    sentences += verdicts.sooner(results[with_it], results[without], rows, with_it, without)
-    sentences.append(
-        f"Control, where there is nothing to learn: {verdicts.difference(rows, 'majority class', CONTROL)}"
-    )
+    sentences = [phrases.difference(rows, without, with_it, "test", metric) for metric in ("accuracy", "loss")]
+    sentences += phrases.sooner(results[with_it], results[without], rows, with_it, without)
+    sentences.append(f"Control, where there is nothing to learn: {phrases.difference(rows, 'majority class', CONTROL)}")
     a, b = (rows[label]["test", "accuracy"] for label in results)
     headline = f"Test accuracy {a.mean():.3f} without batch norm, {b.mean():.3f} with it: {compare(rows, *results)[0]}"
 
@@ -599,9 +600,9 @@ def batch_size(results: Results, study: Study) -> Report:
     accurate = best(rows)
     fast = best(rows, results, "validation", "seconds_to_target", -1)
     steady = best(rows, results, "train", "batch_loss_std", -1)
-    sentences = verdicts.trade_offs(rows, target, accurate, fast, steady)
+    sentences = phrases.trade_offs(rows, target, accurate, fast, steady)
     wins = (("most accurate", accurate), ("fastest", fast), ("steadiest", steady))
-    praise = [f"{word} {verdicts.named(who)}".replace("batch size ", "") for word, who in wins]
+    praise = [f"{word} {phrases.named(who)}".replace("batch size ", "") for word, who in wins]
     headline = f"Batch size: {'; '.join(praise)}"
 
     foot = study.foot("Dots: mean and 95% interval. Seconds: those of the stack over its number of networks.")
@@ -623,7 +624,7 @@ def batch_size(results: Results, study: Study) -> Report:
     in_updates.set(xlabel="updates", title="speed in updates, by batch size")
     in_seconds.set(xlabel="seconds of training per network", title="speed in time, by batch size", ylabel="")
     rows |= study.references
-    return study.report(rows, headline, sentences, [best, compare, verdicts.trade_offs], {"6.1.4_batch_size": fig})
+    return study.report(rows, headline, sentences, [best, compare, phrases.trade_offs], {"6.1.4_batch_size": fig})
 
 
 # ---------------------------------------------------------------------------- 6.2 the architecture
@@ -737,18 +738,18 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     level = best(rows, results, sign=1 if which == "best" else -1)
     pick = level[0]
     other = next(label for label in (ranked[::-1] if which == "best" else ranked) if label != pick)
-    result, fit = results[pick], verdicts.fit(results[pick], study.neighbour)
+    result, fit = results[pick], phrases.fit(results[pick], study.neighbour)
     validation, test = (show(rows[pick][split, "accuracy"]) for split in ("validation", "test"))
     named = f"{pick} is the {which} by validation accuracy, {validation}; its test accuracy is {test}"
     sentences = [
-        f"{named} {verdicts.cite(rows, pick)}.",
-        f"Next to it: {verdicts.difference(rows, other, pick, 'validation')}",
-        f"Best to worst: {verdicts.difference(rows, ranked[0], ranked[-1], 'validation')}",
-        *([verdicts.selection_bias(rows, results)] if which == "best" else []),
-        f"It {fit} {verdicts.cite(rows, pick)}.",
-        verdicts.difference(rows, "nearest neighbour", pick),
+        f"{named} {phrases.cite(rows, pick)}.",
+        f"Next to it: {phrases.difference(rows, other, pick, 'validation')}",
+        f"Best to worst: {phrases.difference(rows, ranked[0], ranked[-1], 'validation')}",
+        *([phrases.selection_bias(rows, results)] if which == "best" else []),
+        f"It {fit} {phrases.cite(rows, pick)}.",
+        phrases.difference(rows, "nearest neighbour", pick),
     ]
-    headline = f"{which.capitalize()} of seven, (depth, width): {verdicts.named(level)}, {fit.split(':')[0]}"
+    headline = f"{which.capitalize()} of seven, (depth, width): {phrases.named(level)}, {fit.split(':')[0]}"
     headline += f", test accuracy {rows[pick]['test', 'accuracy'].mean():.3f}"
 
     foot = study.foot("Dots: mean and 95% interval.")
@@ -766,7 +767,7 @@ def one_of_seven(results: Results, study: Study, which: str, section: str) -> Re
     picture, ax = study.atlas.figure(title, seed)
     study.atlas.draw(ax, predictor(result, study.places, result.config.epochs, replica))
     figures = {f"{section}_{which}_model": fig, f"{section}_{which}_model_map": picture}
-    return study.report(rows, headline, sentences, [best, compare, verdicts.fit], figures)
+    return study.report(rows, headline, sentences, [best, compare, phrases.fit], figures)
 
 
 DEPTHS = {f"depth {config.depth}": config for config in SEVEN.values() if config.width == 16}
@@ -803,12 +804,12 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     rows = {label: scores(result) for label, result in results.items()} | study.references
     labels = list(results)
     first, last = best(rows, labels), best(rows, labels, sign=-1)
-    sentences = [verdicts.difference(rows, a, b, "validation") for a, b in pairwise(labels)]
+    sentences = [phrases.difference(rows, a, b, "validation") for a, b in pairwise(labels)]
     if first[0] != last[0]:
-        sentences.append(f"Best to worst: {verdicts.difference(rows, last[0], first[0], 'validation')}")
+        sentences.append(f"Best to worst: {phrases.difference(rows, last[0], first[0], 'validation')}")
     for label in labels[:: len(labels) - 1]:
-        sentences.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
-    headline = verdicts.best_to_worst(first, last, {label: rows[label]["test", "accuracy"].mean() for label in labels})
+        sentences.append(f"{label} {phrases.fit(results[label], study.neighbour)} {phrases.cite(rows, label)}.")
+    headline = phrases.best_to_worst(first, last, {label: rows[label]["test", "accuracy"].mean() for label in labels})
 
     foot = study.foot("Dots: mean and 95% interval.")
     fig, (left, right) = helpers.figure(headline, foot, 1, 2, (12.5, 5), width_ratios=(1.1, 1))
@@ -825,7 +826,7 @@ def against(results: Results, study: Study, name: str, axis: str) -> Report:
     right.set(yscale="log", xlabel="epoch", ylabel="validation cross-entropy (nats)")
     charts.plain_log_ticks(right)
     end_labels(right, ends)
-    return study.report(rows, headline, sentences, [best, compare, verdicts.fit], {name: fig})
+    return study.report(rows, headline, sentences, [best, compare, phrases.fit], {name: fig})
 
 
 # ---------------------------------------------------------------------------- 6.2.1.5 and 6.2.1.6 a hundred layers
@@ -869,11 +870,11 @@ def gradients(results: Results, study: Study) -> Report:
     label, result = next(iter(results.items()))
     rows = {name: flow_cells(each) for name, each in results.items()} | study.references
     gradient, layers = hidden_gradient(result)
-    sentences = verdicts.death(label, gradient, result["silent"], rows)
+    sentences = phrases.death(label, gradient, result["silent"], rows)
     for name, each in list(results.items())[1:]:
-        sentences.append(verdicts.cause(name, hidden_gradient(each)[0][:, -1], each["silent"][:, -1], rows))
-    sentences.append(verdicts.difference(rows, "majority class", label))
-    headline = f"{gradient.shape[2]} hidden layers: {verdicts.cause_of_death(label, list(results)[1:], rows)}"
+        sentences.append(phrases.cause(name, hidden_gradient(each)[0][:, -1], each["silent"][:, -1], rows))
+    sentences.append(phrases.difference(rows, "majority class", label))
+    headline = f"{gradient.shape[2]} hidden layers: {phrases.cause_of_death(label, list(results)[1:], rows)}"
 
     fig, (left, right) = helpers.figure(headline, study.foot(FLOW_NOTE, curves=False), 1, 2, (12, 5))
     charts.gradient_curves(left, gradient, layers, charts.gradient_range([gradient], layers))
@@ -889,7 +890,7 @@ def gradients(results: Results, study: Study) -> Report:
     right.set(title="first epoch", ylabel="mean absolute gradient of the weights")
     causes.legend(*left.get_legend_handles_labels(), loc="outside right center")
     figures = {"6.2.1.5_gradients": fig, "6.2.1.5_causes": causes}
-    return study.report(rows, headline, sentences, [verdicts.flow, per_layer, compare], figures)
+    return study.report(rows, headline, sentences, [phrases.flow, per_layer, compare], figures)
 
 
 REMEDIES = {
@@ -911,22 +912,22 @@ def remedy(results: Results, study: Study) -> Report:
     """
     rows = {label: flow_cells(result) for label, result in results.items()} | study.references
     gradient = {label: hidden_gradient(result)[0] for label, result in results.items()}
-    flows = {label: verdicts.flow(values[:, -1], results[label]["silent"][:, -1]) for label, values in gradient.items()}
+    flows = {label: phrases.flow(values[:, -1], results[label]["silent"][:, -1]) for label, values in gradient.items()}
     sentences = []
     for label, result in results.items():
-        lost = verdicts.diverged(result, study.prior_loss)
+        lost = phrases.diverged(result, study.prior_loss)
         gone = f"; diverged in {lost.sum()} of {len(lost)} seeds" if lost.any() else ""
-        sentences.append(f"{label}: {', '.join(flows[label])}{gone} {verdicts.cite(rows, label)}.")
+        sentences.append(f"{label}: {', '.join(flows[label])}{gone} {phrases.cite(rows, label)}.")
     plain, *others = results
-    sentences += [verdicts.difference(rows, plain, label) for label in others]
+    sentences += [phrases.difference(rows, plain, label) for label in others]
     chosen = best(rows, others)
     sentences.append(
-        f"By validation accuracy the best remedy is {verdicts.named(chosen)} {verdicts.cite(rows, *chosen)}."
+        f"By validation accuracy the best remedy is {phrases.named(chosen)} {phrases.cite(rows, *chosen)}."
     )
-    sentences.append(verdicts.proposed(others, flows, rows))
+    sentences.append(phrases.proposed(others, flows, rows))
     a, b = (rows[label]["test", "accuracy"] for label in (plain, chosen[0]))
     accuracies = f"test accuracy {b.mean():.2f}, {a.mean():.2f} without: {compare(rows, plain, chosen[0])[0]}"
-    headline = f"Best remedy: {verdicts.named(chosen)}; {accuracies}"
+    headline = f"Best remedy: {phrases.named(chosen)}; {accuracies}"
 
     fig, ax = helpers.figure(headline, study.foot("Dots: mean and 95% interval.", curves=False), size=(10.5, 5))
     charts.scores(ax, {x.replace(" + ", "\n+ ").replace(" init", "\ninit"): rows[x] for x in results})
@@ -935,7 +936,7 @@ def remedy(results: Results, study: Study) -> Report:
     foot = study.foot(FLOW_NOTE, curves=False)
     panels = charts.gradient_panels(headline, foot, {titles[x]: hidden_gradient(r) for x, r in results.items()})
     figures = {"6.2.1.6_remedy_accuracy": fig, "6.2.1.6_remedy_gradients": panels}
-    return study.report(rows, headline, sentences, [verdicts.flow, best, compare, verdicts.diverged], figures)
+    return study.report(rows, headline, sentences, [phrases.flow, best, compare, phrases.diverged], figures)
 
 
 # ---------------------------------------------------------------------------- 6.2.1.7 the representation
@@ -957,9 +958,9 @@ def implicit(results: Results, study: Study) -> Report:
     """
     results |= of_one_length({label: results[label] for label in ("raw", "implicit")})
     rows = {label: scores(result) for label, result in results.items()} | study.references
-    sentences = [verdicts.difference(rows, f"raw{end}", f"implicit{end}") for end in ("", ", one-cycle")]
+    sentences = [phrases.difference(rows, f"raw{end}", f"implicit{end}") for end in ("", ", one-cycle")]
     for label in list(results)[1:]:
-        sentences.append(f"{label} {verdicts.fit(results[label], study.neighbour)} {verdicts.cite(rows, label)}.")
+        sentences.append(f"{label} {phrases.fit(results[label], study.neighbour)} {phrases.cite(rows, label)}.")
     raw, sined = (rows[label]["test", "accuracy"] for label in ("raw", "implicit"))
     headline = f"Same net: test accuracy {raw.mean():.3f} from raw degrees, {sined.mean():.3f} from their sines: "
     headline += compare(rows, "raw", "implicit")[0]
@@ -984,7 +985,7 @@ def implicit(results: Results, study: Study) -> Report:
         ax.set_title(f"{label}: test accuracy {accuracy:.3f}, seed {study.seeds[replica]}")
     figures = {"6.2.1.7_implicit": fig, "6.2.1.7_implicit_map": maps}
     return study.report(
-        rows, headline, sentences, [compare, verdicts.fit], figures, live_map(results, study, "implicit")
+        rows, headline, sentences, [compare, phrases.fit], figures, live_map(results, study, "implicit")
     )
 
 
@@ -1029,11 +1030,11 @@ def closing_gap(results: Results, study: Study) -> Report:
     label, result = chosen[0], results[chosen[0]]
     right = {"network": rows[label]["test", "right"], "nearest neighbour": rows["nearest neighbour"]["test", "right"]}
     distance = to_another_country(places)
-    lie = verdicts.near_borders(distance, right["network"], label)
-    sentences = [verdicts.step(rows, a, b) for a, b in pairwise(ladder)]
-    sentences += [verdicts.widths_apart(rows, INPUTS, "(6, 16)", "(6, 32)"), verdicts.chosen(chosen, rows)]
-    sentences += [verdicts.difference(rows, "nearest neighbour", label), f"{lie} {verdicts.cite(rows, label)}."]
-    headline = verdicts.beats(rows, label)
+    lie = phrases.near_borders(distance, right["network"], label)
+    sentences = [phrases.step(rows, a, b) for a, b in pairwise(ladder)]
+    sentences += [phrases.widths_apart(rows, INPUTS, "(6, 16)", "(6, 32)"), phrases.chosen(chosen, rows)]
+    sentences += [phrases.difference(rows, "nearest neighbour", label), f"{lie} {phrases.cite(rows, label)}."]
+    headline = phrases.beats(rows, label)
 
     note = "Dots: mean and 95% interval. (depth, width); 60 epochs unless stated. Waves: sine and cosine of the "
     foot = study.foot(f"{note}standardised degrees, implicit: sines of the raw ones.", curves=False)

@@ -17,7 +17,7 @@ figures, numbers and verdicts), plots/cnn.csv (final values), plots/cnn.seconds.
 in plots/runs/cnn.
 """
 
-import lab.stopping  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
+import lab.run.interrupt  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
 
 import argparse
 import contextlib
@@ -47,16 +47,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import helpers
 import xg
 from helpers import SPLITS, Cells, InputError, Photos, Report, Reports, Result, Rows, Run, experiment, train_epoch
-from lab import backbones, charts, comparison, processes, resuming, statistics, verdicts
-from lab.commands import whole
-from lab.comparison import compare_baselines, find_samples
+from lab import processes
+from lab.draw import charts
+from lab.nets import backbones, checkpoint
+from lab.tell import baselines, phrases, statistics
+from lab.run.command_line import whole
+from lab.tell.baselines import compare_baselines, find_samples
 from lab.errors import plural
 from lab.files import check_folder
-from lab.keys import fingerprint
-from lab.photos import CLASSES, View, split_into
-from lab.progress import Reached
-from lab.runs import end_workers, one_thread
-from lab.statistics import accuracy_on_test, choose, detection_scores, right_answers
+from lab.run.cache_key import fingerprint
+from lab.data.photos import CLASSES, View, split_into
+from lab.run.progress import Reached
+from lab.run.runs import end_workers, one_thread
+from lab.tell.statistics import accuracy_on_test, choose, detection_scores, right_answers
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as both backbones were trained
 DEMO_SIZE = 112  # of the demo photos' 92 x 112; four times as fast as 224
@@ -207,7 +210,7 @@ def train_longer(config: Config, photos: Photos, weights: np.ndarray, device: st
     decay = 1 - 1 / (1 + AVERAGED * config.epochs * steps)
     mean = AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     parts = {"detector": detector, "optimizer": optimizer, "schedule": schedule, "mean": mean}
-    done = {"epochs": 0, "losses": torch.zeros(0), "seconds": 0.0} | resuming.load(progress, parts)
+    done = {"epochs": 0, "losses": torch.zeros(0), "seconds": 0.0} | checkpoint.load(progress, parts)
 
     def after_step() -> None:
         schedule.step()
@@ -220,7 +223,7 @@ def train_longer(config: Config, photos: Photos, weights: np.ndarray, device: st
         losses = train_epoch(model, batches, optimizer, processes.mean(binary_cross_entropy_with_logits), after_step)
         done["epochs"], done["losses"] = epoch + 1, torch.cat([done["losses"], losses.cpu()])
         done["seconds"] += time.perf_counter() - start
-        resuming.save(progress, parts, done)
+        checkpoint.save(progress, parts, done)
         progress(Reached(0.95 * (epoch + 1) / config.epochs, epoch + 1, float(losses.mean()), float("nan")))
     mean = backbones.folded(mean)
 
@@ -379,13 +382,13 @@ class Study:
             f"[ ]: 95% Wilson intervals over the {self.count['test']} test photos; ±: the 95% interval over seeds "
             "(Student's t)"
         )
-        rules = [verdicts.chosen_rate, how, verdicts.rates, verdicts.against, *also]
+        rules = [phrases.chosen_rate, how, phrases.rates, phrases.against, *also]
         return Report(rows, headline, sentences, rules, figures, self.count)
 
 
 def at_rates(baseline: str, rates: Sequence[float | None] = xg.RATES) -> dict[str, Config]:
     """A baseline at every learning rate, by label."""
-    return {f"{baseline} {verdicts.rate_name(rate)}": Config(baseline, rate) for rate in rates}
+    return {f"{baseline} {phrases.rate_name(rate)}": Config(baseline, rate) for rate in rates}
 
 
 # ---------------------------------------------------------------------------- 7.2 one baseline
@@ -431,8 +434,8 @@ def linear_probe(results: Results, study: Study) -> Report:
     label = choose(shuffled)
     found.rows[label] = shuffled[label]
     accuracy = shuffled[label]["test", "accuracy"]
-    found.verdicts.append(verdicts.control(accuracy, len(found.rows), study.chance["test"]))
-    found.rules = [*found.rules, verdicts.control]
+    found.verdicts.append(phrases.control(accuracy, len(found.rows), study.chance["test"]))
+    found.rules = [*found.rules, phrases.control]
     return found
 
 
@@ -444,11 +447,11 @@ def report_rates(results: Results, study: Study, name: str, figure: str, control
     rows, y = study.scores(results), study.photos.y
     best = choose(rows)
     rates = {label: result.config.learning_rate for label, result in results.items()}
-    names = {label: verdicts.rate_name(rate) for label, rate in rates.items()}
+    names = {label: phrases.rate_name(rate) for label, rate in rates.items()}
     mean, low, high = accuracy_on_test(rows[best], study.count["test"])
     headline = f"{name}, {study.backbone}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] at {names[best]}"
-    sentences = [verdicts.rates(name, rows, rates, y["validation"])]
-    sentences += verdicts.chosen_rate(name, {label: right_answers(r, y) for label, r in results.items()}, rows, names)
+    sentences = [phrases.rates(name, rows, rates, y["validation"])]
+    sentences += phrases.chosen_rate(name, {label: right_answers(r, y) for label, r in results.items()}, rows, names)
 
     spread = "" if study.seeds == 1 else " Lines: median (loss) and mean (accuracy); bands and bars: all seeds."
     foot = f"{study.note}. [ ] 95% Wilson.{spread}"
@@ -485,7 +488,7 @@ def sklearn_probe(results: Results, study: Study) -> Report:
         f"two principal components alone: {of_two.mean():.3f}"
     )
     gap = rows[label]["train", "accuracy"][0] - rows[label]["validation", "accuracy"][0]
-    difference = verdicts.against({other: statistics.paired(both, of_two)})
+    difference = phrases.against({other: statistics.paired(both, of_two)})
     sentences = [
         f"Converged after {int(result['iterations'][0])} iterations (row 1); train accuracy is {gap:+.3f} above "
         "validation.",
@@ -543,20 +546,20 @@ def all_baselines(results: Results, study: Study) -> Report:
             ("test", "mcnemar_holm_p"): np.array([difference.p]),
         }
     means = {name: cells["test", "accuracy"].mean() for name, cells in found.scores.items()}
-    headline = verdicts.standing(means, found.pairs)
+    headline = phrases.standing(means, found.pairs)
     number = {name: i for i, name in enumerate(LOOKS, 1)}
-    sentences = verdicts.best_and_worst(number, list(means), found.pairs, gains)
+    sentences = phrases.best_and_worst(number, list(means), found.pairs, gains)
     for name in ("scratch", "linear-probe", "fine-tune"):
-        sentence = verdicts.rates(name, found.rows[name], found.rates(name), study.photos.y["validation"])
+        sentence = phrases.rates(name, found.rows[name], found.rates(name), study.photos.y["validation"])
         sentences.append(f"{sentence} Rows are those of {name}'s own table.")
     if shortcut := study.photos.shortcut:
         rows["shortcut"] = shortcut.cells()
         sentences.append(f"{shortcut.sentence()} (row {len(rows)}).")
     figures = {
-        "7.5.1_baselines": comparison.draw_baselines(found, headline, study.note_of_all),
-        "7.5.1_learning_rate": comparison.draw_rates(found, study.note_of_all, study.backbone),
-        "7.5.1_pairs": comparison.draw_pairs(found, study.note_of_all),
-        "7.5.1_roc": comparison.draw_roc(found, study.note_of_all),
+        "7.5.1_baselines": baselines.draw_baselines(found, headline, study.note_of_all),
+        "7.5.1_learning_rate": baselines.draw_rates(found, study.note_of_all, study.backbone),
+        "7.5.1_pairs": baselines.draw_pairs(found, study.note_of_all),
+        "7.5.1_roc": baselines.draw_roc(found, study.note_of_all),
     }
     by_test = "best and worst are named by test accuracy, as 7.5.1 asks"
     return study.report(rows, headline, sentences, [by_test], figures)
@@ -598,7 +601,7 @@ def samples(results: Results, study: Study) -> Report:
             **{("test", f"{name}_probability_of_fake"): np.array([p[number]]) for name, p in fake.items()},
         }
     a, b = (right_answers(found.result(name), study.photos.y)[:1] for name in (best, worst))
-    difference = verdicts.against({worst: statistics.paired(a, b)})
+    difference = phrases.against({worst: statistics.paired(a, b)})
     sentences = [
         f"{(a & ~b).sum()} test photos are right with {best} ({found.chosen[best]}) alone, {(b & ~a).sum()} with "
         f"{worst} ({found.chosen[worst]}) alone. {best} against {worst}, seed 0: {difference}."
@@ -611,9 +614,9 @@ def samples(results: Results, study: Study) -> Report:
     )
     (cam,) = [result for result in results.values() if result.config.baseline == GRAD_CAM]
     maps, views = cam["cam"][0] if "cam" in cam else None, (study.view, xg.VIEW)
-    figure = comparison.draw_samples(shown, headline, study.note_of_all, study.photos, maps, *views)
-    alive = comparison.live_samples(shown, study.photos, study.view)
-    rules, figures = [rule, verdicts.against], {"7.5.2_samples": figure}
+    figure = baselines.draw_samples(shown, headline, study.note_of_all, study.photos, maps, *views)
+    alive = baselines.live_samples(shown, study.photos, study.view)
+    rules, figures = [rule, phrases.against], {"7.5.2_samples": figure}
     return Report(rows, headline, sentences, rules, figures, study.count, alive)
 
 
@@ -623,7 +626,7 @@ EPOCHS = (1, 3, 10, 30)
 RATES = {"scratch": (1e-3, 1e-2), "fine-tune": (1e-4, 1e-3)}
 LARGER = {"fine-tune, 224 pixels, 20 epochs": Config("longer fine-tune", 1e-3, size=224, epochs=20)}
 LONGER = LARGER | {
-    f"{name}, {plural(epochs, 'epoch')}, {verdicts.rate_name(rate)}": Config(f"longer {name}", rate, epochs=epochs)
+    f"{name}, {plural(epochs, 'epoch')}, {phrases.rate_name(rate)}": Config(f"longer {name}", rate, epochs=epochs)
     for name, rates in RATES.items()
     for epochs in EPOCHS
     for rate in rates
@@ -653,8 +656,8 @@ def longer_training(results: Results, study: Study) -> Report:
     mean, low, high = accuracy_on_test(rows[best], study.count["test"])
     headline = f"{best} is what validation chooses: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]"
     right = {label: right_answers(results[label], study.photos.y) for label in rows}
-    sentences = [verdicts.begins_to_see(name, by, rows, study.photos.y["test"]) for name, by in curves.items()]
-    sentences += [verdicts.more_epochs(name, by, rows, right) for name, by in curves.items()]
+    sentences = [phrases.begins_to_see(name, by, rows, study.photos.y["test"]) for name, by in curves.items()]
+    sentences += [phrases.more_epochs(name, by, rows, right) for name, by in curves.items()]
 
     foot = f"{study.backbone}, {small} x {small} pixels but for the star; bars and [ ]: 95% Wilson, "
     foot += f"{plural(study.seeds, 'seed')}; the largest rate of each cycle is chosen on validation."
@@ -662,7 +665,7 @@ def longer_training(results: Results, study: Study) -> Report:
     lines = {name: {epochs: rows[label] for epochs, label in by.items()} for name, by in curves.items()}
     alone = {label: (configs[label].epochs, rows[label]) for (_, size, _), label in chosen.items() if size > small}
     charts.accuracy_against_epochs(ax, lines, alone, LOOKS, study.count["test"], study.chance["test"])
-    rules = [verdicts.begins_to_see, verdicts.more_epochs, statistics.paired]
+    rules = [phrases.begins_to_see, phrases.more_epochs, statistics.paired]
     return Report(rows, headline, sentences, rules, {"7.6_epochs": fig}, study.count)
 
 

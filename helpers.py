@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from lab import charts, commands, gallery, runs
-from lab.charts import end_labels, figure
-from lab.commands import run_script
+from lab.data.photos import Photos, demo_faces, describe_photos, load_photos
+from lab.data.places import Places, describe_places, draw_places, load_places
+from lab.draw import charts
+from lab.draw.charts import end_labels, figure
 from lab.errors import InputError, printable, warn
-from lab.photos import Photos, demo_faces, describe_photos, load_photos
-from lab.places import Places, describe_places, draw_places, load_places
-from lab.reporting import Reports
-from lab.results import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
-from lab.runs import Run
+from lab.gallery import sections
+from lab.gallery.reports import Reports
+from lab.run import command_line, runs
+from lab.run.command_line import run_script
+from lab.run.runs import Run
+from lab.study import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
 
 __all__ = [
     "SPLITS",
@@ -82,11 +84,11 @@ def start(
     options: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.Namespace:
     """The command line of a script, whose output folder is ready; `.experiments` are the chosen ones."""
-    arguments = commands.parse_arguments(doc, experiments, argv, options)
+    arguments = command_line.parse_arguments(doc, experiments, argv, options)
     if arguments.quick:
         print("--quick: a tiny budget to walk every code path; none of the numbers is a result", flush=True)
     charts.output(arguments.format, arguments.quick)
-    gallery.check_out(arguments.out, script)
+    sections.check_out(arguments.out, script)
     return arguments
 
 

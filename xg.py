@@ -17,7 +17,7 @@ plots/7.2.1_xgboost.png, plots/README.md (the gallery: question, figures, number
 values), plots/xg.seconds.csv, and the curves of every run in plots/runs/xg.
 """
 
-import lab.stopping  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
+import lab.run.interrupt  # noqa: F401, I001  (first: Ctrl-C and errors end in one line even while the rest is imported)
 
 import argparse
 import importlib.metadata
@@ -33,12 +33,13 @@ import xgboost
 
 import helpers
 from helpers import SPLITS, Photos, Report, Reports, Result, Rows, Run, experiment
-from lab import charts, verdicts
-from lab.commands import gibibytes
-from lab.pages import matrices
-from lab.photos import View
-from lab.progress import Reached
-from lab.statistics import accuracy_on_test, chance, chance_loss, choose, detection_scores, right_answers, wilson
+from lab.draw import charts
+from lab.tell import phrases
+from lab.run.command_line import gibibytes
+from lab.nets.xgb_matrices import matrices
+from lab.data.photos import View
+from lab.run.progress import Reached
+from lab.tell.statistics import accuracy_on_test, chance, chance_loss, choose, detection_scores, right_answers, wilson
 
 VIEW = View(side=224, crop=64)
 DEFAULT_RATE = 0.3  # XGBoost's
@@ -126,9 +127,9 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     best, default = choose(rows), next(iter(rows))
     mean, low, high = accuracy_on_test(rows[best], count["test"])
     sentences = [
-        verdicts.over_fits(default, rows, count["validation"]),
-        verdicts.above_chance(best, rows, y["test"]),
-        *verdicts.chosen_rate("XGBoost", rightly, rows, names),
+        phrases.over_fits(default, rows, count["validation"]),
+        phrases.above_chance(best, rows, y["test"]),
+        *phrases.chosen_rate("XGBoost", rightly, rows, names),
     ]
     headline = f"XGBoost on raw pixels: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}] "
     headline += f"at the learning rate that validation chose ({names[best]})"
@@ -137,9 +138,9 @@ def xgboost_on_pixels(results: dict[str, Result], photos: Photos) -> Report:
     rules = [
         f"learning rate by validation accuracy, ties by validation loss; Wilson intervals over {count['test']} test "
         "photos",
-        verdicts.above_chance,
-        verdicts.over_fits,
-        verdicts.against,
+        phrases.above_chance,
+        phrases.over_fits,
+        phrases.against,
     ]
     return Report(rows, headline, sentences, rules, {"7.2.1_xgboost": figure}, count)
 
@@ -170,7 +171,7 @@ def draw_xgboost(results: dict[str, Result], rows: Rows, y: dict[str, np.ndarray
 
 
 def rate_name(result: Result) -> str:
-    return verdicts.rate_name(result.config.learning_rate, "default")
+    return phrases.rate_name(result.config.learning_rate, "default")
 
 
 # ---------------------------------------------------------------------------- the study

@@ -26,7 +26,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from lab import stopping  # noqa: E402
+from lab.run import interrupt  # noqa: E402
 
 SCRIPTS = ("NN_tutorial", "cnn", "xg")
 
@@ -75,7 +75,7 @@ def kill_once(script: str, out: Path, delay: float, sent: signal.Signals = signa
     _, messages = process.communicate(timeout=60)
     if sent == signal.SIGINT and process.returncode:
         *warnings, line = messages.splitlines() or [""]
-        assert (process.returncode, line) == (130, stopping.LINE), f"{process.returncode}: {messages}"
+        assert (process.returncode, line) == (130, interrupt.LINE), f"{process.returncode}: {messages}"
         assert all(warning.startswith("warning: ") for warning in warnings), messages
     deadline = time.monotonic() + 10
     while alive(process.pid) and time.monotonic() < deadline:  # workers are in the session, not in the group

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lab.photos import demo_faces
+from lab.data.photos import demo_faces
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lab import charts
-from lab.results import SPLITS
-from lab.runs import machine
+from lab.draw import charts
+from lab.run.runs import machine
+from lab.study import SPLITS
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (1, 2, 5, 10, 20, 50, 100)
@@ -40,7 +40,7 @@ Row = tuple[str, float, float, float]  # variant, size, seconds, gib
 
 START = """
 import json, pathlib, sys, time, torch, helpers, NN_tutorial
-from lab.runs import one_thread
+from lab.run.runs import one_thread
 one_thread()
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports for a second
 start = time.process_time()

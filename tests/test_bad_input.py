@@ -28,8 +28,9 @@ import cnn
 import helpers
 import NN_tutorial
 import xg
-from lab import backbones, gallery
-from lab.runs import finish_runs
+from lab.gallery import sections
+from lab.nets import backbones
+from lab.run.runs import finish_runs
 
 objection = NN_tutorial.objection
 ROOT = Path(__file__).parents[1]
@@ -469,7 +470,7 @@ USAGE = [
          "error: can't write (Read-only file system)", "out", "--out"),
         ("a table of others", usage(script, change=holds(f"{script}.csv", "a,b\n1,2\n")), "error: is not a t", ".csv"),
         *((name, usage(script, change=holds("README.md", content)), "error: is not a gallery", "README.md")
-          for name, content in {"a README of others": "my notes\n", "another page": f"{gallery.TITLE}\n\n## one",
+          for name, content in {"a README of others": "my notes\n", "another page": f"{sections.TITLE}\n\n## one",
                                 "a folder as a page": None}.items()),
         *((name, usage(script, change=holds("index.html", content)), "error: is not a page of ours", "index.html")
           for name, content in {"a web page of others": "<!DOCTYPE html><p>mine", "a folder for it": None}.items()),
@@ -482,7 +483,7 @@ USAGE += [
       for n in ("1", "99999")),
     ("cnn: backbone", usage("cnn", "--backbone", "vgg"), "error: argument --backbone: invalid choice: 'vgg'"),
     ("cnn: precision", usage("cnn", "--precision", "fp8"), "error: argument --precision: invalid choice: 'fp8'"),
-    ("foreign section", usage("xg", change=holds("xg.csv", ",".join(gallery.COLUMNS) + "\nmine,a,0,test,loss,1\n")),
+    ("foreign section", usage("xg", change=holds("xg.csv", ",".join(sections.COLUMNS) + "\nmine,a,0,test,loss,1\n")),
      "error: is not a table of results", "xg.csv"),
 ]  # fmt: skip
 
@@ -637,8 +638,8 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     out.mkdir()
     for name in SCRIPTS:
-        (out / f"{name}.csv").write_text(",".join(gallery.COLUMNS) + "\n9.9,old,0,test,loss,1.0\n")
-    (out / "README.md").write_text(f"{gallery.TITLE}\n\n## 9.9 old\n\nas it was\n")
+        (out / f"{name}.csv").write_text(",".join(sections.COLUMNS) + "\n9.9,old,0,test,loss,1.0\n")
+    (out / "README.md").write_text(f"{sections.TITLE}\n\n## 9.9 old\n\nas it was\n")
     script, options = make(tmp_path, monkeypatch)
     before = files_of(tmp_path)
     capsys.readouterr()

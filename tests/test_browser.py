@@ -14,15 +14,15 @@ from torch import nn
 
 import NN_tutorial
 from helpers import SPLITS, Places
-from lab import html, live
-from lab.maps import Atlas
+from lab.draw.maps import Atlas
+from lab.gallery import live, page
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select  # noqa: E402
 
-COMMITTED = Path(__file__).parents[1] / "plots" / html.PAGE
+COMMITTED = Path(__file__).parents[1] / "plots" / page.PAGE
 WIDTHS = (1280, 768, 360)
 
 
@@ -83,7 +83,7 @@ def browser():
 @pytest.fixture(params=["committed", "NN_tutorial", "cnn"])
 def page(request, run_quick) -> Path:
     """The committed page, and those of quick runs."""
-    return COMMITTED if request.param == "committed" else run_quick(request.param).out / html.PAGE
+    return COMMITTED if request.param == "committed" else run_quick(request.param).out / page.PAGE
 
 
 def test_a_page_opens_in_every_width_with_all_its_figures_and_without_the_network(browser, page):
@@ -129,12 +129,12 @@ def test_tables_are_sorted_rules_unfold_figures_grow_and_verdicts_lead_to_their_
 
 
 def live_of(page: Path, section: str) -> dict:
-    return json.loads(html.read_data(page)[section])
+    return json.loads(PAGES.read_data(page)[section])
 
 
 def test_the_map_answers_a_mouse_a_key_and_its_slider(browser, run_quick):
-    page = run_quick("NN_tutorial").out / html.PAGE
-    browser.open(page)
+    opened = run_quick("NN_tutorial").out / page.PAGE
+    browser.open(opened)
     ready = (
         "document.querySelector('.live').scrollIntoView(); return document.querySelector('.live .map')?.dataset.ready"
     )
@@ -164,7 +164,7 @@ def test_the_map_answers_a_mouse_a_key_and_its_slider(browser, run_quick):
     assert len(set(told)) == 4
     browser.wait(f"{ready}.startsWith('nearest neighbour')")
     of = len(
-        np.frombuffer(live.base64.b64decode(json.loads(html.read_data(page)[shown["uses"][0]])["test"]["y"]), "<u2")
+        np.frombuffer(live.base64.b64decode(json.loads(PAGES.read_data(page)[shown["uses"][0]])["test"]["y"]), "<u2")
     )
     assert wrong[0].endswith(f"of {of:,} test places that it gets wrong")
     browser.check_silent()
@@ -211,18 +211,18 @@ def test_countries_and_files_of_any_name_stay_names(browser, tmp_path):
     places = Places(x, {split: (points[:, 0] // 5).astype(int) for split, points in x.items()}, names)
     shared = live.places(places, Atlas(places, 120))
     data = {
-        "6": html.dump(
+        "6": page.dump(
             {"kind": "map", "networks": [], "left_out": {names[0]: names[1]}, "shown": "", "uses": [*shared]}
         )
     }
-    data |= {name: html.dump(each) for name, each in shared.items()}
+    data |= {name: page.dump(each) for name, each in shared.items()}
     photos = [(name, number, np.zeros((8, 8, 3), np.uint8)) for number, name in enumerate(names)]
     seven = live.photos(np.array([0, 1, 0, 1]), {names[0]: np.linspace(0, 1, 4)}, names[0], photos, names[1])
-    data["7"] = html.dump(seven | {"uses": []})
+    data["7"] = page.dump(seven | {"uses": []})
     sections = {number: f"{number} a\n\n![a picture of it](a.png)" for number in data if len(number) == 1}
-    (tmp_path / html.PAGE).write_text(html.page("title", "intro", sections, data, tmp_path))
+    (tmp_path / page.PAGE).write_text(page.page("title", "intro", sections, data, tmp_path))
     Image.new("RGB", (300, 100)).save(tmp_path / "a.png")
-    browser.open(tmp_path / html.PAGE, 360)
+    browser.open(tmp_path / page.PAGE, 360)
     browser.wait("return document.querySelector('.map')?.dataset.ready && document.querySelector('.cards')")
     told = []
     for share in (0.1, 0.35, 0.6, 0.85):

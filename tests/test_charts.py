@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import NN_tutorial
-from lab import charts
-from lab.places import Places
-from lab.results import SPLITS, Result
+from lab.data.places import Places
+from lab.draw import charts
+from lab.study import SPLITS, Result
 
 
 @pytest.mark.parametrize("kind", charts.FORMATS)
@@ -42,9 +42,9 @@ LOOKS = {
     **{"axes.prop_cycle": matplotlib.cycler(color=["white"]), "savefig.dpi": 20, "axes.grid": False},
 }
 DRAW = """
-import lab.stopping, sys
+import lab.run.interrupt, sys
 from pathlib import Path
-from lab import charts
+from lab.draw import charts
 fig, ax = charts.figure("A finding", "A note.")
 ax.plot([1, 2], [1, 3], label="a")
 ax.legend()

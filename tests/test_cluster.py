@@ -1,4 +1,4 @@
-"""lab/cluster.py: runs on a Dask cluster, real schedulers and workers as processes, some of them killed on the way."""
+"""lab/run/cluster.py: runs on a Dask cluster, real schedulers and workers as processes, some of them killed on the way."""
 
 import importlib
 import json
@@ -20,9 +20,9 @@ import pytest
 
 import helpers
 import NN_tutorial
-from lab import cluster as dask
 from lab.errors import InputError
-from lab.runs import Run, _versions, finish_runs
+from lab.run import cluster as dask
+from lab.run.runs import Run, _versions, finish_runs
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
@@ -77,7 +77,7 @@ ANSWER = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from lab import stack
+from lab.nets import stack
 
 def work(config, data, progress):
     files = [str(Path(m.__file__).parent) for m in list(sys.modules.values()) if getattr(m, "__file__", None)]

@@ -55,5 +55,5 @@ def test_a_script_builds_on_helpers_and_lab_and_is_ready_for_ctrl_c_before_anyth
     assert "helpers" in IMPORTS[script]
     assert IMPORTS[script] & SCRIPTS.keys() == SCRIPTS[script]
     assert re.findall(r"^(?:import|from) .*", OURS[script].read_text(), re.MULTILINE)[0].startswith(
-        "import lab.stopping"
+        "import lab.run.interrupt"
     )

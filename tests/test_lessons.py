@@ -16,8 +16,8 @@ from torch import nn
 import helpers
 import NN_tutorial
 from helpers import SPLITS, InputError, Places, Result
-from lab import recording
-from lab.stack import Stack
+from lab.nets import record
+from lab.nets.stack import Stack
 from NN_tutorial import Config, evaluation_set, mlp, represent, scale_of, train
 
 SEEDS = range(3)
@@ -194,7 +194,7 @@ def test_gradient_and_spread_of_the_loss_are_taken_over_the_batches_of_an_epoch(
 
 
 def test_a_stacks_time_is_shared_by_its_networks(quadrants, monkeypatch):
-    monkeypatch.setattr(recording, "time", SimpleNamespace(perf_counter=count().__next__))  # a second each look
+    monkeypatch.setattr(record, "time", SimpleNamespace(perf_counter=count().__next__))  # a second each look
     result = run(Config(epochs=2, checks=2), quadrants)
     np.testing.assert_allclose(result["check_seconds"], [np.arange(1, 5) / 3] * 3)
     np.testing.assert_allclose(result["seconds"], [[2 / 3, 4 / 3]] * 3)

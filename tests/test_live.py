@@ -10,8 +10,8 @@ from torch import nn
 
 import NN_tutorial
 from helpers import SPLITS, Places, Result
-from lab import html, live
-from lab.maps import Atlas
+from lab.draw.maps import Atlas
+from lab.gallery import live, page
 from NN_tutorial import Config, Film, Study, film, mlp, train
 
 
@@ -39,7 +39,7 @@ def numbers(text: str, kind: str = "<f4") -> np.ndarray:
 
 def test_a_live_map_holds_the_networks_and_what_their_maps_show(places, study):
     results = {name: result(places, features=name, batch_norm=name == "waves") for name in NN_tutorial.FEATURES}
-    data = json.loads(html.dump(NN_tutorial.live_map(results, study, "raw")))
+    data = json.loads(page.dump(NN_tutorial.live_map(results, study, "raw")))
     assert data["left_out"] == {}
     assert [one["name"] for one in data["networks"]] == list(results)
     for one, each in zip(data["networks"], results.values(), strict=True):
@@ -59,7 +59,7 @@ def test_a_live_map_holds_the_networks_and_what_their_maps_show(places, study):
     assert {*map(tuple, x)} == {*map(tuple, places.x["train"])}
     np.testing.assert_array_equal(y, x[:, 0] > 12)
     assert [len(name) for name in shared["countries"]] == [live.LONGEST_NAME + 1, 1]
-    assert html.dump(data).count("<") == 0
+    assert page.dump(data).count("<") == 0
 
 
 def test_what_the_page_does_not_know_is_left_out_with_a_word(places, study, monkeypatch):

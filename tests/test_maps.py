@@ -9,8 +9,8 @@ from scipy.spatial import cKDTree
 
 import helpers
 from helpers import SPLITS, Places, Result
-from lab import charts, maps
-from lab.maps import Atlas
+from lab.draw import charts, maps
+from lab.draw.maps import Atlas
 from NN_tutorial import Config, predictor
 
 

@@ -1,4 +1,4 @@
-"""lab/photos.py: both layouts, how they are split, all kinds of files, what is left out, and the demo set."""
+"""lab/data/photos.py: both layouts, how they are split, all kinds of files, what is left out, and the demo set."""
 
 import errno
 import hashlib
@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from lab import photos
+from lab.data import photos
+from lab.data.photos import View, load_photos, read_photo, resize, split_into
 from lab.errors import InputError
-from lab.photos import View, load_photos, read_photo, resize, split_into
-from lab.results import SPLITS
+from lab.study import SPLITS
 
 MAKER = runpy.run_path(str(photos.DATA / "make_faces.py"))
 VIEW = View(32, 32)

@@ -1,4 +1,4 @@
-"""lab/places.py: the committed places, and folders of other people's: which label is which country."""
+"""lab/data/places.py: the committed places, and folders of other people's: which label is which country."""
 
 import csv
 import re
@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
-from lab.places import Places, describe_places, draw_places, load_places
-from lab.results import SPLITS
+from lab.data.places import Places, describe_places, draw_places, load_places
+from lab.study import SPLITS
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -1,4 +1,4 @@
-"""lab/progress.py: what the display shows at any width, with and without colours, and what runs tell it."""
+"""lab/run/progress.py: what the display shows at any width, with and without colours, and what runs tell it."""
 
 import io
 import math
@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from lab import progress
-from lab.progress import Display, Line, Reached
-from lab.runs import Run
+from lab.run import progress
+from lab.run.progress import Display, Line, Reached
+from lab.run.runs import Run
 
 NAMES = "closing-gap-waves_(3_128)_30_epochs-0-4", "best-model-(6_64)-0-4", "a-run-that-is-done", "one-that-waits"
 HEADLINE = "Test accuracy 0.902 without batch norm, 0.951 ± 0.012 with it: higher, if the terminal is wide enough"

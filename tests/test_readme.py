@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab import statistics
+from lab.tell import statistics
 
 ROOT = Path(__file__).parents[1]
 

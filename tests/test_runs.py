@@ -1,4 +1,4 @@
-"""lab/runs.py: what happens to the other runs when one fails or its process is killed, and what a run is given."""
+"""lab/run/runs.py: what happens to the other runs when one fails or its process is killed, and what a run is given."""
 
 import errno
 import importlib.metadata
@@ -16,10 +16,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lab import runs, stopping
+from lab.data.places import Places
 from lab.errors import InputError
-from lab.places import Places
-from lab.runs import Run, finish_runs, in_turn
+from lab.run import interrupt, runs
+from lab.run.runs import Run, finish_runs, in_turn
 
 # Workers import this file: what takes long is imported by the tests that need it.
 
@@ -288,7 +288,8 @@ def test_ctrl_c_is_heard_wherever_it_arrives(tmp_path, capfd):
 
 
 def test_ctrl_c_that_is_lost_while_drawing(tmp_path, capfd):
-    from lab import charts, commands
+    from lab.draw import charts
+    from lab.run import command_line
 
     def main() -> None:
         fig, _ = charts.figure("")
@@ -296,9 +297,9 @@ def test_ctrl_c_that_is_lost_while_drawing(tmp_path, capfd):
         charts.save(fig, tmp_path / "first.png")
         charts.save(charts.figure("")[0], tmp_path / "second.png")
 
-    assert commands.run_script(main) == 130
+    assert command_line.run_script(main) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["first.png"]
-    assert capfd.readouterr().err == f"{stopping.LINE}\n"
+    assert capfd.readouterr().err == f"{interrupt.LINE}\n"
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # it would print a traceback

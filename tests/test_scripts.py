@@ -22,7 +22,9 @@ import cnn
 import helpers
 import NN_tutorial
 import xg
-from lab import commands, files, gallery, runs
+from lab import files
+from lab.gallery import sections
+from lab.run import command_line, runs
 
 ROOT = Path(__file__).parents[1]
 DRAWN = re.findall(r"^!\[.+\]\((.+)\.png\)$", (ROOT / "plots" / "README.md").read_text(), re.MULTILINE)
@@ -179,7 +181,7 @@ def test_scripts_started_on_the_same_folder_write_one_after_the_other(quick, tmp
 
     def write_whole(path: Path, content: bytes) -> None:
         with pytest.raises(filelock.Timeout):
-            gallery.writing(tmp_path).acquire(timeout=0)
+            sections.writing(tmp_path).acquire(timeout=0)
         written.append(path.suffix)
         write(path, content)
 
@@ -187,7 +189,7 @@ def test_scripts_started_on_the_same_folder_write_one_after_the_other(quick, tmp
     quick.copy_runs(tmp_path)
     assert quick.again(tmp_path, name, "--redraw") == 0
     assert {".png", ".csv", ".md"} <= set(written)
-    with gallery.writing(tmp_path).acquire(timeout=0):  # free again
+    with sections.writing(tmp_path).acquire(timeout=0):  # free again
         pass
 
 
@@ -262,7 +264,7 @@ def test_every_documented_command_parses(name):
     for line in given:
         arguments = re.split(r"\s{2,}", line)[0].split()
         if arguments != ["--list"]:
-            commands.parse_arguments("", helpers.experiments_in(vars(SCRIPTS[name])), arguments, OPTIONS[name])
+            command_line.parse_arguments("", helpers.experiments_in(vars(SCRIPTS[name])), arguments, OPTIONS[name])
 
 
 def test_continuous_integration_sets_up_as_the_readme_says():

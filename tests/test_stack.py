@@ -14,7 +14,7 @@ from torch import nn
 import helpers
 import NN_tutorial
 from helpers import SPLITS, Places
-from lab.stack import Stack, Unknown, group_size
+from lab.nets.stack import Stack, Unknown, group_size
 from NN_tutorial import Config, mlp
 
 INPUTS, CLASSES = 2, 3

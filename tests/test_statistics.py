@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics
 
-from lab import statistics
-from lab.results import SPLITS, Result
-from lab.statistics import (
+from lab.study import SPLITS, Result
+from lab.tell import statistics
+from lab.tell.statistics import (
     UNCLEAR,
     Difference,
     best,
