@@ -1,4 +1,4 @@
-"""What the three lessons share: loading the data, an epoch of training, figures, and how a study is run and reported.
+"""What the three lessons share: loading the data, an epoch of training, and how a study is run and reported.
 
 The laboratory behind it, which no lesson needs to be understood, is in lab/.
 """
@@ -14,15 +14,15 @@ from torch import nn
 
 from lab.data.photos import Photos, demo_faces, describe_photos, load_photos
 from lab.data.places import Places, describe_places, draw_places, load_places
-from lab.draw import charts
-from lab.draw.charts import end_labels, figure
+from lab.draw import save
 from lab.errors import InputError, printable, warn
 from lab.gallery import sections
+from lab.gallery.report import Report
 from lab.gallery.reports import Reports
-from lab.run import command_line, runs
+from lab.run import command_line, pool, runs
 from lab.run.command_line import run_script
-from lab.run.runs import Run
-from lab.study import SPLITS, Cells, Experiment, Report, Result, Rows, experiment, experiments_in, join
+from lab.run.runs import Work
+from lab.study import SPLITS, Cells, Experiment, Result, Runs, experiment, experiments_in, join
 
 __all__ = [
     "SPLITS",
@@ -32,20 +32,18 @@ __all__ = [
     "Photos",
     "Places",
     "Report",
-    "Reports",
     "Result",
-    "Rows",
-    "Run",
+    "Runs",
+    "Work",
     "demo_faces",
     "draw_places",
-    "end_labels",
     "experiment",
     "experiments_in",
-    "figure",
-    "finish",
     "load_photos",
     "load_places",
     "run_script",
+    "run_study",
+    "say_what_was_read",
     "start",
     "train_epoch",
     "warn",
@@ -83,11 +81,15 @@ def start(
     argv: Sequence[str] | None,
     options: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.Namespace:
-    """The command line of a script, whose output folder is ready; `.experiments` are the chosen ones."""
+    """The command line of a script, whose output folder is ready.
+
+    `.every` are its experiments, `.experiments` the chosen ones, `.script` its name.
+    """
     arguments = command_line.parse_arguments(doc, experiments, argv, options)
+    arguments.script, arguments.every = script, experiments
     if arguments.quick:
         print("--quick: a tiny budget to walk every code path; none of the numbers is a result", flush=True)
-    charts.output(arguments.format, arguments.quick)
+    save.output(arguments.format, arguments.quick)
     sections.check_out(arguments.out, script)
     return arguments
 
@@ -98,28 +100,62 @@ def say_what_was_read(data: Places | Photos, folder: Path, arguments: argparse.N
     print(f"read: {printable(arguments.read)}", flush=True)
 
 
-def finish(
-    planned: dict[Any, list[Run]], data: tuple, context: dict, reports: Reports, script: str = "", **how
-) -> dict[Any, Result]:
-    """{configuration: Result} of those whose runs could be done or are kept; planned: the runs of each, group by group.
+def run_study(data: Any, arguments: argparse.Namespace, new_report: Callable[[Experiment, Runs], Report]) -> None:
+    """Do all that the chosen experiments need, each configuration once; report on each when its runs are done.
 
-    `context` is what stands for the data in the keys of the runs; `reports` gets every result as soon as it is there;
-    `script` is the one that keeps the runs, by default that of the reports; `how` overrides the command line's jobs and
-    others.
+    data: what the configurations' `work` is given; new_report(experiment, runs beside it) gives a report to fill.
     """
-    arguments = reports.arguments
-    how = {name: getattr(arguments, name) for name in ("jobs", "by_memory", "fresh", "redraw", "cluster")} | how
+    chosen, every = ([one.adapted(arguments) for one in those] for those in (arguments.experiments, arguments.every))
+    names: dict[Any, str] = {}  # of configurations: after the first experiment of all that need them
+    for one in every:
+        for label, config in one.needed.items():
+            names.setdefault(config, label if label.startswith(one.name) else f"{one.name}-{label}")
+    wanted = {config for one in chosen for config in one.needed.values()}
+    left = [config for config in names if config in wanted]
+    for config in left:  # what they need goes first
+        if config.needs and config.needs not in names:
+            names[config.needs] = config.needs.name
+    left += [config for config in names if config not in left and config in {other.needs for other in left}]
+
+    reports, last = Reports(chosen, new_report, arguments), None
+    while ready := [config for config in left if not config.needs or config.needs in reports.results]:
+        needed = {config.needs for config in left}
+        works = {c: c.work(names[c], data, arguments, reports.results.get(c.needs)) for c in ready}
+        first = min(ready, key=lambda config: (config not in needed, not works[config].here, works[config].script))
+        how = works[first]
+        together = [c for c in ready if (c in needed, _how(works[c])) == (first in needed, _how(how))]
+        if last and _how(last) != _how(how):
+            pool.end_workers()  # which hold memory from what they have done
+        _finish({config: works[config].runs for config in together}, how, arguments, reports)
+        left, last = [config for config in left if config not in together], how
+    reports.close()
+
+
+def _how(work: Work) -> tuple:
+    return work.script, work.here, work.apart, work.context, [id(part) for part in work.data]
+
+
+def _finish(planned: dict[Any, list], how: Work, arguments: argparse.Namespace, reports: Reports) -> None:
+    """Do runs that are done in the same way; `reports` gets every configuration's Result as soon as it is there."""
     config_of = {run.name: config for config, group in planned.items() for run in group}
-    finished, results = {}, {}
+    finished: dict[str, dict] = {}
 
     def done(name: str, arrays: dict) -> None:
         finished[name], config = arrays, config_of[name]
         if all(run.name in finished for run in planned[config]):
-            results[config] = join(config, [(run.seeds, finished[run.name]) for run in planned[config]])
-            reports.add({config: results[config]})
+            reports.add({config: join(config, [(run.seeds, finished[run.name]) for run in planned[config]])})
 
-    every = [run for group in planned.values() for run in group]
-    watching = functools.partial(reports.display.watching, config_of)
-    folder = arguments.out / "runs" / (script or reports.script)
-    runs.finish_runs(every, data, context, folder, **how, done=done, watching=watching)
-    return results
+    runs.finish_runs(
+        [run for group in planned.values() for run in group],
+        how.data,
+        how.context,
+        arguments.out / "runs" / (how.script or arguments.script),
+        jobs=1 if how.here else arguments.jobs,
+        fresh=arguments.fresh,
+        redraw=arguments.redraw,
+        cluster=None if how.here else arguments.cluster,
+        apart=how.apart,
+        by_memory=arguments.by_memory,
+        done=done,
+        watching=functools.partial(reports.display.watching, config_of),
+    )

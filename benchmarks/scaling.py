@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lab.draw import charts
-from lab.run.runs import machine
+from lab.draw import save
+from lab.run.pool import machine
 from lab.study import SPLITS
 
 ROOT = Path(__file__).parents[1]
@@ -39,20 +39,21 @@ STUDY = ("NN_tutorial.py", "depth", "--seeds", 5)  # 4 networks and the referenc
 Row = tuple[str, float, float, float]  # variant, size, seconds, gib
 
 START = """
-import json, pathlib, sys, time, torch, helpers, NN_tutorial
-from lab.run.runs import one_thread
+import argparse, json, pathlib, sys, time, torch, helpers, NN_tutorial
+from lab.run.pool import one_thread
 one_thread()
 torch.optim.Adam([torch.zeros(1)])  # the first one of a process imports for a second
 start = time.process_time()
 places = helpers.load_places(pathlib.Path(sys.argv[1]))
 loaded = time.process_time()
-rows, silent, config = len(places.y["train"]), lambda fraction: None, NN_tutorial.Config(epochs=1)
+silent, config = lambda fraction: None, NN_tutorial.Config(epochs=1)
 """
 IN_GROUPS = """
-for run in NN_tutorial.plan({config: "standard"}, range(int(sys.argv[2])), rows, "cpu")[config]:
-    run.function(run.config, places, *run.arguments, silent)
+work = config.work("standard", places, argparse.Namespace(seeds=int(sys.argv[2]), device="cpu"), None)
+for run in work.runs:
+    run.call(work.data, silent)
 """
-ONE_STACK = 'NN_tutorial.train(config, places, range(int(sys.argv[2])), "cpu", silent)\n'
+ONE_STACK = 'NN_tutorial.train(config, places, "cpu", range(int(sys.argv[2])), silent)\n'
 END = "print(json.dumps([loaded - start, time.process_time() - loaded]))\n"
 
 # A small process in between, as a process starts with the largest resident size of the one that started it.
@@ -180,7 +181,7 @@ LOOKS = (
 def draw(table: pd.DataFrame, out: Path) -> None:
     """scaling.png: time above, memory below, one column per quantity that grows."""
     title = "Time grows in proportion; memory not with seeds, little with photos, with places from a million on"
-    fig, axes = charts.figure(title, machine(), 2, len(PARTS), (15, 7.5), sharex="col")
+    fig, axes = save.figure(title, machine(), 2, len(PARTS), (15, 7.5), sharex="col")
     for (above, below), what in zip(axes.T, PARTS, strict=True):
         mine, looks = table[table.what == what], iter(LOOKS)
         for variant, rows in mine.groupby("variant", sort=False):
@@ -202,7 +203,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
             below.set(ylim=(0, 1.1 * mine.gib.max()))
         below.set(xlabel=what)
     axes[1, 0].set_ylabel("largest process (GiB resident)")
-    charts.save(fig, out / "scaling.png")
+    save.save(fig, out / "scaling.png")
 
 
 def markdown(table: pd.DataFrame) -> str:

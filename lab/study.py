@@ -1,16 +1,91 @@
-"""What a study is made of: an Experiment asks, its runs give Results, its report function makes a Report of them."""
+"""What a study is made of: an Experiment asks, its configurations are run, its report function is given the Runs.
 
+A configuration is any frozen dataclass that has
+
+    budget(arguments)    itself as the command line wants it, such as on --quick's tiny budget; None leaves it out
+    work(name, data, arguments, given)    its runs, a lab.run.runs.Work
+    needs                the configuration whose Result `work` is given, or None; it has a `name`
+"""
+
+import math
+import operator
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+
+from lab.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 Cells = dict[tuple[str, str], np.ndarray]  # a row of a table: {(split, metric): one value per seed, or (seeds, n)}
 Rows = dict[str, Cells]  # by label
 CURVES = ("loss", "accuracy", "batch", "seconds", "gradient")  # how the names of arrays begin that have epochs
+OF_FIRST = "film."  # how the names of arrays begin that are of the first seed alone
+
+# ---------------------------------------------------------------------------- what is measured
+
+
+class Condition:
+    """Whether a measured value is where an explanation needs it, and in words what was measured."""
+
+    def __init__(self, holds: bool, text: str):
+        self.holds, self.text = bool(holds), text
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __and__(self, other: "Condition") -> "Condition":
+        """Both; where one fails, in its words."""
+        told = [one.text for one in (self, other) if one.holds == (self.holds and other.holds)]
+        return Condition(self.holds and other.holds, "; ".join(told))
+
+    def __invert__(self) -> "Condition":
+        return Condition(not self.holds, self.text)
+
+
+class Measured(float):
+    """A number that knows its name, so that what it is held against can be told: `measured > 0.5` is a Condition."""
+
+    name: str
+
+    def __new__(cls, value: float, name: str) -> "Measured":
+        measured = super().__new__(cls, value)
+        measured.name = name
+        return measured
+
+    def _against(self, other: float, compare: Callable, word: str) -> Condition:
+        holds = compare(float(self), float(other))
+        beside = f" ({other.name})" if isinstance(other, Measured) else ""
+        return Condition(holds, f"{self.name}: {self:.3g}, {'' if holds else 'not '}{word} {other:.3g}{beside}")
+
+    def __gt__(self, other: float) -> Condition:
+        return self._against(other, operator.gt, "above")
+
+    def __lt__(self, other: float) -> Condition:
+        return self._against(other, operator.lt, "below")
+
+    def __ge__(self, other: float) -> Condition:
+        return self._against(other, operator.ge, "at least")
+
+    def __le__(self, other: float) -> Condition:
+        return self._against(other, operator.le, "at most")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of every run: {label: its values by seed}; `column[label]` is their mean, as Measured."""
+
+    name: str  # the metric, in words joined by _
+    values: dict[str, np.ndarray]
+    split: str = "train"
+
+    def __getitem__(self, label: str) -> Measured:
+        return Measured(np.mean(self.values[label]), f"{self.name.replace('_', ' ')} of {label}")
 
 
 @dataclass
@@ -43,6 +118,23 @@ class Result:
         return replace(self, arrays={n: v[:, :epoch] if n in curves else v for n, v in self.arrays.items()})
 
 
+class Runs(dict[str, Result]):
+    """{label: Result} of the configurations that an experiment compares, in its order."""
+
+    def cut_to_shortest(self) -> "Runs":
+        """The runs as if all had stopped when the shortest did."""
+        epochs = min(result["loss_train"].shape[1] for result in self.values())
+        return Runs({label: result.until(epochs) for label, result in self.items()})
+
+    def each(self, measure: Callable[[Result], np.ndarray], split: str = "train") -> Column:
+        """measure(result) of every run, (seeds,) each, as a column that has the function's name."""
+        return Column(measure.__name__, {label: measure(result) for label, result in self.items()}, split)
+
+    def only(self, labels: Sequence[str]) -> "Runs":
+        """Some of the runs, in the order of the labels."""
+        return Runs({label: self[label] for label in labels})
+
+
 def join(config: Any, parts: Sequence[tuple[Sequence[int] | None, dict[str, np.ndarray]]]) -> Result:
     """One Result of the runs of a configuration: (seeds of the run, its arrays) each.
 
@@ -58,6 +150,9 @@ def join_arrays(parts: Sequence[tuple[Sequence[int] | None, dict[str, np.ndarray
     """The arrays of `join`."""
     arrays: dict[str, np.ndarray] = {}
     for name in (name for name in parts[0][1] if name not in ("run_seconds", "made_on")):
+        if name.startswith(OF_FIRST):
+            arrays[name] = parts[0][1][name]
+            continue
         pieces = []
         for seeds, given in parts:
             values = np.asarray(given[name])
@@ -72,62 +167,80 @@ def join_arrays(parts: Sequence[tuple[Sequence[int] | None, dict[str, np.ndarray
     return arrays
 
 
-@dataclass
-class Report:
-    """What an experiment found.
-
-    rows: the table; headline: the finding in one line; verdicts: sentences that cite rows; rules: how they were
-    decided, as texts or as functions that have a `rule`; figures: {file name without suffix: figure}, in the order in
-    which the gallery shows them; examples: how many each split has, where accuracies of one or two seeds shall have
-    the interval over these; live: data of a figure that answers its reader in the page, see live.py; animations: as
-    figures, of (title, frames).
-    """
-
-    rows: Rows
-    headline: str
-    verdicts: list[str]
-    rules: Sequence[Any]
-    figures: dict[str, Any] = field(default_factory=dict)
-    examples: dict[str, int] = field(default_factory=dict)
-    live: dict[str, Any] | None = None
-    animations: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def definitions(self) -> list[str]:
-        """The rules in parts, each once: where a rule has several, a semicolon and a new line are between them."""
-        rules = (rule if isinstance(rule, str) else rule.rule for rule in self.rules)
-        return list(dict.fromkeys(part for rule in rules for part in rule.split(";\n")))
+# ---------------------------------------------------------------------------- what is asked
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One section of the study: the configurations it needs, by label, and the function that reports on them.
+    """One section of the study: the configurations it compares, by label, and the function that reports on them.
 
-    `report(results, study)` gets {label: Result} and what its script calls the study, and returns a Report; it neither
-    prints nor saves. Its docstring says what is asked, what is varied and what to look for. One that takes long is
-    not done `by_default`, but where it is named.
+    `report(runs, report)` gets its Runs and a lab.gallery.report.Report to fill; it neither prints nor saves. Its
+    docstring says what is asked and what is varied. `beside` are further configurations, such as references and
+    controls, whose Runs are `report.beside`. One that takes long is not done `by_default`, but where it is named.
     """
 
     section: str
     name: str
     summary: str
     configs: dict[str, Any]
-    report: Callable[[dict[str, Result], Any], Report]
+    report: Callable[[Runs, Any], None]
     by_default: bool = True
+    beside: dict[str, Any] = field(default_factory=dict)
 
-    def adapted(self, change: Callable[[str, Any], tuple[str, Any] | None]) -> "Experiment":
-        """The same with other labels and configurations; where `change` gives None, one is left out."""
-        changed = [change(label, config) for label, config in self.configs.items()]
-        return replace(self, configs=dict(pair for pair in changed if pair))
+    @property
+    def needed(self) -> dict[str, Any]:
+        """All configurations, by label."""
+        return self.configs | self.beside
+
+    def adapted(self, arguments: Any) -> "Experiment":
+        """The same with the configurations that the command line wants."""
+        configs, beside = (
+            {label: wanted for label, config in given.items() if (wanted := config.budget(arguments)) is not None}
+            for given in (self.configs, self.beside)
+        )
+        return replace(self, configs=configs, beside=beside)
 
 
 def experiment(
-    section: str, name: str, summary: str, configs: dict[str, Any], by_default: bool = True
+    section: str,
+    name: str,
+    summary: str,
+    configs: dict[str, Any],
+    by_default: bool = True,
+    beside: dict[str, Any] | None = None,
 ) -> Callable[[Callable], Experiment]:
     """Make a report function an Experiment, which stands in the script under the function's name."""
-    return lambda report: Experiment(section, name, summary, configs, report, by_default)
+    return lambda report: Experiment(section, name, summary, configs, report, by_default, beside or {})
 
 
 def experiments_in(script: dict[str, Any]) -> list[Experiment]:
     """The experiments among the names of a script, in the order in which they stand there."""
     return [value for value in script.values() if isinstance(value, Experiment)]
+
+
+# ---------------------------------------------------------------------------- what is possible
+
+
+def check(config: Any, where: str, **names: Iterable[str]) -> None:
+    """See that the fields of a dataclass can be: of `names` one of these, others of the kind of their defaults.
+
+    Numbers are above 0, or from 0 on where the default is 0; a tuple is of epochs. Raises InputError.
+    """
+    for each in fields(config):
+        value, default = getattr(config, each.name), each.default
+        if each.name in names:
+            right = isinstance(value, str) and value in names[each.name]
+            allowed = f"one of {', '.join(names[each.name])}"
+        elif type(default) is float:
+            right, allowed = isinstance(value, (int, float)) and 0 < value < math.inf, "a number above 0"
+        elif type(default) is int:
+            least = min(default, 1)
+            right = isinstance(value, (int, np.integer)) and type(value) is not bool and value >= least
+            allowed = f"a whole number from {least} on"
+        elif type(default) is tuple:
+            right = isinstance(value, tuple) and set(value) <= set(range(1, config.epochs + 1))
+            allowed = f"a tuple of epochs from 1 to {config.epochs}"
+        else:
+            right, allowed = type(value) is bool, "True or False"
+        if not right:
+            raise InputError(f"{each.name}={value!r} is not possible", where, f"choose {allowed}")

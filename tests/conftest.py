@@ -1,5 +1,6 @@
 """What several test files share: Python in a process of its own, a copy of the code, photos, quick runs, edits."""
 
+import importlib
 import inspect
 import os
 import pickle
@@ -20,13 +21,10 @@ from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
-import cnn
-import helpers
-import NN_tutorial
-import xg
+from lab.run.command_line import run_script
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = {"NN_tutorial": NN_tutorial, "cnn": cnn, "xg": xg}
+SCRIPTS = ("NN_tutorial", "cnn", "xg")
 torch.set_num_threads(1)  # as in the workers; the matrices are too small for two
 settings.register_profile("study", derandomize=True, deadline=None, max_examples=25)  # the same examples each time
 settings.load_profile("study")
@@ -57,9 +55,9 @@ def copied(tmp_path_factory):
 
     def copy(edits: dict[str, str]) -> Path:
         folder = tmp_path_factory.mktemp("copy")
-        (folder / "lab").mkdir()
-        for path in (*ROOT.glob("*.py"), *ROOT.glob("lab/*.py"), ROOT / "lab" / "page.html", ROOT / "study.mplstyle"):
-            shutil.copy(path, folder / path.relative_to(ROOT))
+        shutil.copytree(ROOT / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (*ROOT.glob("*.py"), ROOT / "study.mplstyle"):
+            shutil.copy(path, folder)
         script = folder / "NN_tutorial.py"
         for before, after in edits.items():
             assert script.read_text().count(before) == 1
@@ -116,7 +114,8 @@ class Quick:
 
     def again(self, out: Path, *options: str) -> int:
         """Its command with more options, in this process; returns the exit code."""
-        return helpers.run_script(lambda: SCRIPTS[self.name].main([*self.given, "--out", str(out), *options]))
+        script = importlib.import_module(self.name)
+        return run_script(lambda: script.main([*self.given, "--out", str(out), *options]))
 
     def table(self, out: Path | None = None) -> pd.DataFrame:
         return pd.read_csv((out or self.out) / f"{self.name}.csv", dtype={"section": str, "run": str})
@@ -156,9 +155,10 @@ def edit(monkeypatch):
     """edit(name, before, after): a function or class of NN_tutorial.py, as if one of its lines were rewritten."""
 
     def rewrite(name: str, before: str, after: str) -> None:
-        source = inspect.getsource(getattr(NN_tutorial, name))
+        script = importlib.import_module("NN_tutorial")
+        source = inspect.getsource(getattr(script, name))
         assert before in source
-        monkeypatch.setattr(NN_tutorial, name, None)  # to be put back
-        exec(source.replace(before, after), vars(NN_tutorial))
+        monkeypatch.setattr(script, name, None)  # to be put back
+        exec(source.replace(before, after), vars(script))
 
     return rewrite

@@ -9,6 +9,7 @@ import errno
 import functools
 import gzip
 import io
+import json
 import os
 import pickle
 import re
@@ -32,10 +33,20 @@ from lab.gallery import sections
 from lab.nets import backbones
 from lab.run.runs import finish_runs
 
-objection = NN_tutorial.objection
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"NN_tutorial": NN_tutorial, "cnn": cnn, "xg": xg}
 MARK = "executed"  # the file that code hidden in data would make
+TEXTS, LISTS = "section name script question varied headline command made_in read", "figures whys said rules failed"
+OLD = dict.fromkeys(TEXTS.split(), "") | {name: [] for name in LISTS.split()}  # what the gallery held before
+OLD |= {
+    "section": "9.9",
+    "name": "old",
+    "question": "as it was",
+    "quick": False,
+    "live": None,
+    "gallery": sections.NAME,
+}
+OLD |= {"table": {"header": ["run"], "rows": [], "against": ""}}
 Command = tuple[str, list]  # script and its arguments
 Maker = Callable[[Path, pytest.MonkeyPatch], Command]
 Change = Callable[[Path, pytest.MonkeyPatch], object]  # in the test's folder
@@ -85,8 +96,6 @@ def places(*options: str, change: Change = nothing, **files: str | bytes | None)
     def make(folder: Path, patch: pytest.MonkeyPatch) -> Command:
         if options:
             patch.setattr(helpers.runs, "finish_runs", finish_runs)
-        else:
-            patch.setattr(NN_tutorial, "objection", lambda *_: "")  # comes after the input and takes seconds
         (folder / "data").mkdir()
         for name, content in (GOOD | files).items():
             if content is not None:
@@ -470,10 +479,14 @@ USAGE = [
          "error: can't write (Read-only file system)", "out", "--out"),
         ("a table of others", usage(script, change=holds(f"{script}.csv", "a,b\n1,2\n")), "error: is not a t", ".csv"),
         *((name, usage(script, change=holds("README.md", content)), "error: is not a gallery", "README.md")
-          for name, content in {"a README of others": "my notes\n", "another page": f"{sections.TITLE}\n\n## one",
-                                "a folder as a page": None}.items()),
+          for name, content in {"a README of others": "my notes\n", "a folder as a page": None}.items()),
+        *((name, usage(script, change=holds("sections/9.9.json", content)), "error: is not a section", "9.9.json")
+          for name, content in {"a section of others": "{}", "half a section": json.dumps(OLD)[:99],
+                                "no section": json.dumps(OLD | {"said": "it"}), "a folder for it": None}.items()),
+        ("a gallery without its sections", usage(script, change=lambda folder, _: shutil.rmtree(folder / "out/sections")),
+         "error: is a gallery without its sections/", "README.md"),
         *((name, usage(script, change=holds("index.html", content)), "error: is not a page of ours", "index.html")
-          for name, content in {"a web page of others": "<!DOCTYPE html><p>mine", "a folder for it": None}.items()),
+          for name, content in {"a web page of others": "<!DOCTYPE html><p>mine", "a folder for a page": None}.items()),
     ]
 ]  # fmt: skip
 USAGE += [
@@ -512,9 +525,7 @@ def results() -> dict[Path, bytes]:
         _, options = photos(options=QUICK)(Path(folder), patch)
         xg.main(["--out", str(out), *map(str, options)])
         written = {path.relative_to(out): content for path, content in files_of(out).items()}
-    return {
-        name: content for name, content in written.items() if name.name not in ("xg.csv", "README.md", "index.html")
-    }
+    return {name: content for name, content in written.items() if name.suffix not in (".csv", ".md", ".html", ".json")}
 
 
 def finished(change: Change = nothing, *more: str) -> Maker:
@@ -604,7 +615,7 @@ STATE = [
     ("bad Lite weights", weights(b"", "efficientnet-lite0"), "error: isn't a file of weights for Eff", "pip install"),
     ("other backbone", weights(b"", "auto"), "warning: isn't a file of weights", "going on with EfficientNet-Lite0"),
     *((f"no room for {name}", full_disk(name), *FULL, f"out/{name},")
-      for name in ("7.2.1_xgboost.png", "xg.csv", "README.md", "index.html")),
+      for name in ("7.2.1_xgboost.png", "xg.csv", "README.md", "index.html", "sections/7.2.1.json")),
     ("no room for a run", finished(full_disk_in_training), "error: No space left on device, while saving, make room"),
     ("OUT that is no text", finished(nothing, "--out", os.fsdecode(b"out/\xff"))),
     ("a file for the runs", photos(runs_in_the_way), "error: ", "out/runs", "--out"),
@@ -636,10 +647,11 @@ def test_bad_input(make, pieces, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(helpers.runs, "finish_runs", stop)
     out = tmp_path / "out"
-    out.mkdir()
+    (out / "sections").mkdir(parents=True)
+    (out / "sections" / "9.9.json").write_text(json.dumps(OLD))
     for name in SCRIPTS:
         (out / f"{name}.csv").write_text(",".join(sections.COLUMNS) + "\n9.9,old,0,test,loss,1.0\n")
-    (out / "README.md").write_text(f"{sections.TITLE}\n\n## 9.9 old\n\nas it was\n")
+    (out / "README.md").write_text(f"# {sections.TITLE}\n\n## 9.9 old\n\nas it was\n")
     script, options = make(tmp_path, monkeypatch)
     before = files_of(tmp_path)
     capsys.readouterr()

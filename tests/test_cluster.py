@@ -1,4 +1,4 @@
-"""lab/run/cluster.py: runs on a Dask cluster, real schedulers and workers as processes, some of them killed on the way."""
+"""lab/run/cluster.py: runs on a Dask cluster; real schedulers and workers as processes, some killed on the way."""
 
 import importlib
 import json
@@ -22,7 +22,8 @@ import helpers
 import NN_tutorial
 from lab.errors import InputError
 from lab.run import cluster as dask
-from lab.run.runs import Run, _versions, finish_runs
+from lab.run.pool import versions
+from lab.run.runs import Run, finish_runs
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ["width", "learning-rate", "--quick", "--seeds", "1"]
@@ -109,8 +110,8 @@ def test_workers_need_no_file_of_the_repository_and_take_new_code(cluster, copie
     assert not any(path.is_relative_to(folder) for path in files for folder in (ROOT, place))
 
     (place / "answer.py").write_text(ANSWER.replace('"version": 1', '"version": 2'))
-    stack = (place / "lab" / "stack.py").read_text()
-    (place / "lab" / "stack.py").write_text(stack.replace("UPDATES = 4", "UPDATES = 5"))
+    stack = place / "lab" / "nets" / "stack.py"
+    stack.write_text(stack.read_text().replace("UPDATES = 4", "UPDATES = 5"))
     second = answers("second")
     assert [(int(a["version"]), int(a["updates"])) for a in second] == 4 * [(2, 5)]
     assert {int(a["process"]) for a in first} & {int(a["process"]) for a in second}  # that had the old code
@@ -120,8 +121,7 @@ def test_workers_need_no_file_of_the_repository_and_take_new_code(cluster, copie
 
 
 def test_workers_of_other_versions_are_refused(cluster):
-    versions = _versions() | {"torch": "1.0"}
-    with dask.executor(cluster.address, (), versions) as submit:
+    with dask.executor(cluster.address, (), versions() | {"torch": "1.0"}) as submit:
         refused = submit(len).exception()
     assert isinstance(refused, InputError)
     assert re.fullmatch(r"it has .*torch .*, worker tcp://.*, install .*torch 1\.0.* there", str(refused))
@@ -130,10 +130,10 @@ def test_workers_of_other_versions_are_refused(cluster):
 def test_workers_of_several_threads_are_refused(monkeypatch):
     worker = SimpleNamespace(address="tcp://somewhere", state=SimpleNamespace(nthreads=1))
     monkeypatch.setattr("distributed.get_worker", lambda: worker)
-    dask.check_worker(_versions())
+    dask.check_worker(versions())
     worker.state.nthreads = 4
     with pytest.raises(InputError, match="several threads"):
-        dask.check_worker(_versions())
+        dask.check_worker(versions())
 
 
 def work(fault: str, progress) -> dict[str, np.ndarray]:

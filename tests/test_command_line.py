@@ -1,4 +1,4 @@
-"""The command line: its help and its list, what it chooses, and the exit codes."""
+"""lab/run/command_line.py: its help and its list, what it chooses, and the exit codes."""
 
 import errno
 import io
@@ -133,7 +133,7 @@ def test_a_library_that_warns_is_one_line_once(capsys):
 
     assert run_script(main) == 0
     first, second = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"warning: divide by zero \(RuntimeWarning\), .*test_commands.py line \d+", first)
+    assert re.fullmatch(r"warning: divide by zero \(RuntimeWarning\), .*test_command_line.py line \d+", first)
     assert second.startswith("warning: divide by zero encountered in ")
 
 

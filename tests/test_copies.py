@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lab.data.copies import Seen, mirrored, most_alike, of_both_classes, of_one_folder, repeats, thumbnail
+from lab.data.copies import PhotoSet, mirrored, most_alike, of_both_classes, of_one_folder, repeats, thumbnail
 from lab.data.photos import demo_faces
 
 
@@ -41,9 +41,11 @@ def test_photos_of_different_people_are_no_copies_and_one_colour_is_like_no_othe
     assert most_alike(known, known[:0]).tolist() == [-1] * 8
 
 
-def photos(folder: str, names: list[str], digests: str, images: list[Image.Image], labels: list[int]) -> Seen:
+def photos(folder: str, names: list[str], digests: str, images: list[Image.Image], labels: list[int]) -> PhotoSet:
     looks = np.array([thumbnail(image) for image in images]).reshape(-1, 768)
-    return Seen([Path(folder, name) for name in names], names, [d.encode() for d in digests], looks, np.array(labels))
+    return PhotoSet(
+        [Path(folder, name) for name in names], names, [d.encode() for d in digests], looks, np.array(labels)
+    )
 
 
 def test_each_photo_of_a_later_split_is_named_once_with_the_first_one_that_it_repeats(faces):

@@ -1,4 +1,4 @@
-"""What may import what: scripts, then helpers.py, then lab/, whose modules lie on three floors."""
+"""What may import what: scripts, then helpers.py, then the rooms of lab/ in their order, as its folders show them."""
 
 import ast
 import re
@@ -9,20 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"NN_tutorial": set(), "cnn": {"xg"}, "xg": set()}  # with the scripts that they build on
-FLOORS = [
-    "errors files results statistics stopping tables places layouts pictures cues likeness photos stack keys backbones "
-    "progress resuming",
-    "verdicts charts html live maps pages cluster processes runs recording",
-    "gallery commands comparison",
-    "reporting",
-]
-FLOOR = {f"lab.{name}": number for number, names in enumerate(FLOORS) for name in names.split()}
-OURS = {path.stem: path for path in ROOT.glob("*.py")}
-LAB = {f"lab.{path.stem}": path for path in (ROOT / "lab").glob("*.py") if path.stem != "__init__"}
+ROOMS = ["errors", "files", "study", "run", "tell", "data", "nets", "draw", "gallery"]  # what is left knows none right
 
 
-def imported(name: str, path: Path) -> set[str]:
-    """The modules of this repository that a file imports, anywhere in it; not itself."""
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this repository that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -30,30 +25,39 @@ def imported(name: str, path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports from ."
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return (found & {*OURS, *LAB}) - {name}
+    return {name for name in found if name in FILES and FILES[name] != path}
 
 
-IMPORTS = {name: imported(name, path) for name, path in {**OURS, **LAB}.items()}
+def room(module: str) -> str:
+    return module.split(".")[1]
 
 
-def test_every_file_has_its_place_and_there_is_no_circle():
-    assert OURS.keys() == {*SCRIPTS, "helpers"}
-    assert LAB.keys() == FLOOR.keys()
-    assert set() < IMPORTS["helpers"] <= LAB.keys()
+FILES = {module_name(path): path for path in [*ROOT.glob("*.py"), *ROOT.glob("lab/**/*.py")]}
+IMPORTS = {name: imported(path) for name, path in FILES.items()}
+LAB = [name for name in FILES if name.startswith("lab.")]
+
+
+def test_every_file_has_its_room_and_no_two_import_each_other():
+    assert FILES.keys() - LAB - {"lab"} == {*SCRIPTS, "helpers"}
+    assert {room(name) for name in LAB} == set(ROOMS)
+    assert len(LAB) > 30
     order = list(TopologicalSorter(IMPORTS).static_order())  # raises where there is a circle
-    assert len(order) == len(IMPORTS)
+    assert set(order) == FILES.keys()
+    assert not any(IMPORTS[name] for name, path in FILES.items() if path.name == "__init__.py")
 
 
 @pytest.mark.parametrize("module", LAB)
-def test_a_module_of_lab_knows_no_script_and_nothing_above_it(module):
-    assert IMPORTS[module] <= LAB.keys()
-    assert {other for other in IMPORTS[module] if FLOOR[other] > FLOOR[module]} == set()
+def test_a_module_says_what_it_is_for_and_knows_no_script_and_no_room_above_its_own(module):
+    assert re.match(r"[A-Z`].{15,}[.:]", ast.get_docstring(ast.parse(FILES[module].read_text())).splitlines()[0])
+    assert IMPORTS[module] <= {*LAB, "lab"}
+    above = ROOMS[ROOMS.index(room(module)) + 1 :]
+    assert {other for other in IMPORTS[module] if other != "lab" and room(other) in above} == set()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_builds_on_helpers_and_lab_and_is_ready_for_ctrl_c_before_anything_else_is_imported(script):
     assert "helpers" in IMPORTS[script]
     assert IMPORTS[script] & SCRIPTS.keys() == SCRIPTS[script]
-    assert re.findall(r"^(?:import|from) .*", OURS[script].read_text(), re.MULTILINE)[0].startswith(
-        "import lab.run.interrupt"
-    )
+    assert IMPORTS["helpers"] <= {*LAB}
+    first = re.findall(r"^(?:import|from) .*", FILES[script].read_text(), re.MULTILINE)[0]
+    assert first.startswith("import lab.run.interrupt")

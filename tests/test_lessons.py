@@ -16,9 +16,12 @@ from torch import nn
 import helpers
 import NN_tutorial
 from helpers import SPLITS, InputError, Places, Result
-from lab.nets import record
+from lab import study
+from lab.nets import record, references, replicas, stack
+from lab.nets.inputs import scale_of
+from lab.nets.replicas import evaluation_set
 from lab.nets.stack import Stack
-from NN_tutorial import Config, evaluation_set, mlp, represent, scale_of, train
+from NN_tutorial import Config, lesson, mlp, train
 
 SEEDS = range(3)
 
@@ -34,14 +37,15 @@ def quadrants() -> Places:
 
 
 def run(config: Config, places: Places, seeds=SEEDS) -> dict[str, np.ndarray]:
-    return train(config, places, seeds, "cpu", lambda fraction: None)
+    return train(config, places, "cpu", seeds, lambda fraction: None)
 
 
 REFUSED = {  # what a field may be, and what it may not
-    "activation": ("one of relu, tanh, leaky_relu", ["gelu", ["relu"]]),
+    "activation": ("one of relu, tanh, leaky_relu", ["no such", ["relu"]]),
     "features": ("raw, standardised, implicit, waves", ["polar"]),
     "schedule": ("constant, one-cycle", ["cosine"]),
     "init": ("default, he", ["xavier", "rezero"]),  # the latter without residual connections
+    "film": ("from 0 on", [-1, 1.5]),
     "lr": ("above 0", [0, float("nan"), float("inf"), "0.1"]),
     **dict.fromkeys(("depth", "width", "batch_size", "epochs", "checks"), ("from 1 on", [0, -1, 1.5, True])),
     "keep": ("from 1 to 50", [(0,), (50, 51), 5, [5]]),  # a comma is missing, and what can't be a key
@@ -76,23 +80,25 @@ def test_implicit_features_are_ten_sines_of_each_coordinate(places):
     x = torch.tensor(places)
     scales = np.repeat(np.arange(1, 11) / 10, 2)  # 0.1 long, 0.1 lat, 0.2 long, 0.2 lat, ...
     expected = np.sin(scales * np.tile(x.double().numpy(), 10))
-    np.testing.assert_allclose(represent(x.numpy(), Config(features="implicit"), np.ones((2, 2))), expected, atol=1e-4)
-    assert represent(x.numpy(), Config(), np.ones((2, 2))).equal(x)
+    np.testing.assert_allclose(
+        lesson().represent(x.numpy(), Config(features="implicit"), np.ones((2, 2))), expected, atol=1e-4
+    )
+    assert lesson().represent(x.numpy(), Config(), np.ones((2, 2))).equal(x)
 
 
 def test_the_scale_of_the_inputs_is_that_of_train_alone_and_stands_with_the_run(quadrants, silent):
-    scale = scale_of(quadrants)
+    scale = scale_of(quadrants.x["train"])
     train_part = quadrants.x["train"].astype(float)
     np.testing.assert_allclose(scale, [train_part.mean(axis=0), train_part.std(axis=0)])
-    inputs = represent(quadrants.x["train"], Config(features="standardised"), scale).numpy()
+    inputs = lesson().represent(quadrants.x["train"], Config(features="standardised"), scale).numpy()
     np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-6)
     elsewhere = Places(quadrants.x | {"test": quadrants.x["test"] + 100}, quadrants.y, quadrants.countries)
-    np.testing.assert_array_equal(scale_of(elsewhere), scale)
-    assert (scale_of(Places({"train": np.ones((3, 2))}, {}, []))[1] == 1).all()  # a single place
+    np.testing.assert_array_equal(scale_of(elsewhere.x["train"]), scale)
+    assert (scale_of(np.ones((3, 2)))[1] == 1).all()  # a single place
     config = Config(features="waves", depth=1, epochs=1)
-    np.testing.assert_array_equal(train(config, quadrants, [0], "cpu", silent)["scale"], scale[None])
-    assert represent(np.zeros((5, 2)), config, scale).shape == (5, 28)
+    np.testing.assert_array_equal(train(config, quadrants, "cpu", [0], silent)["scale"], scale[None])
+    assert lesson().represent(np.zeros((5, 2)), config, scale).shape == (5, 28)
 
 
 @pytest.fixture
@@ -114,7 +120,8 @@ def shortened(config: Config) -> Config:
 CONFIGURATIONS = {  # and the last of their labels
     shortened(config): f"{one.name} {label}"
     for one in helpers.experiments_in(vars(NN_tutorial))
-    for label, config in one.configs.items()
+    for label, config in one.needed.items()
+    if type(config) is Config
 }
 
 
@@ -131,8 +138,8 @@ def assert_alike(one: dict[str, np.ndarray], other: dict[str, np.ndarray], **tol
 def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants, monkeypatch, silent):
     fast, plain = {}, {}
     for arrays, objection in ((fast, ""), (plain, "some")):
-        monkeypatch.setattr(NN_tutorial, "objection", lambda *_, objection=objection: objection)
-        arrays |= train(config, quadrants.head(600), [3, 4], "cpu", silent)
+        monkeypatch.setattr(replicas, "objection", lambda *_, objection=objection: objection)
+        arrays |= train(config, quadrants.head(600), "cpu", [3, 4], silent)
     assert fast.pop("stacked").all()
     assert not plain.pop("stacked").any()
     noise = 1e-8 if config.batch_norm else 1e-9  # a bias before batch norm follows rounding alone
@@ -142,7 +149,7 @@ def test_the_fast_way_gives_what_the_plain_loop_gives(config, quadrants, monkeyp
 def test_training_learns_and_returns_every_curve(quadrants):
     done: list[float] = []
     config = Config(depth=2, lr=1e-2, batch_size=64, epochs=20, checks=3, keep=(2,), gradients=True)
-    result = train(config, quadrants, SEEDS, "cpu", done.append)
+    result = train(config, quadrants, "cpu", SEEDS, done.append)
     curves = [f"{metric}_{split}" for metric in ("loss", "accuracy") for split in SPLITS]
     shapes = dict.fromkeys([*curves, "batch_loss_std", "seconds"], (3, 20)) | {"gradient": (3, 20, 3)}
     shapes |= dict.fromkeys(["check_loss", "check_updates", "check_seconds"], (3, 60))
@@ -258,7 +265,8 @@ def test_a_map_says_what_the_trained_network_said(name, changes, quadrants, edit
     result = Result(config, run(config, quadrants, [0, 1]))
     assert (result.at("accuracy_test") > 0.6).all()
     for epoch, replica in ((1, 0), (1, 1), (4, 0), (4, 1)):
-        said = NN_tutorial.predictor(result, quadrants, epoch, replica)(quadrants.x["test"])
+        model = replicas.trained(lesson(), result, len(quadrants.countries), epoch, replica)
+        said = replicas.predictor(lesson(), result, model, replica)(quadrants.x["test"])
         assert np.mean(said == quadrants.y["test"]) == pytest.approx(result.at("accuracy_test", epoch)[replica])
 
 
@@ -273,7 +281,7 @@ def test_training_is_judged_on_as_many_places_as_validation(quadrants):
 
 def test_references_on_known_data(quadrants, silent):
     def fit(name: str, seeds) -> dict[str, np.ndarray]:
-        right = NN_tutorial.fit_reference(NN_tutorial.Reference(name), quadrants, seeds, silent)
+        right = references.fit(references.Reference(name), quadrants, "cpu", seeds, silent)
         return {name.replace("right", "accuracy"): each.mean(axis=1) for name, each in right.items()}
 
     most = np.bincount(quadrants.y["train"]).argmax()
@@ -285,16 +293,37 @@ def test_references_on_known_data(quadrants, silent):
     assert len(set(zip(*forest.values(), strict=True))) > 1
     np.testing.assert_array_equal(forest["accuracy_test"][1:2], fit("random forest", [1])["accuracy_test"])
     whole = RandomForestClassifier(random_state=1).fit(quadrants.x["train"], quadrants.y["train"])
-    said = NN_tutorial.forest(quadrants.x["train"], quadrants.y["train"], quadrants.x["test"], 1)
+    said = references.forest(quadrants.x["train"], quadrants.y["train"], quadrants.x["test"], 1)
     np.testing.assert_array_equal(said, whole.predict(quadrants.x["test"]))
 
 
-def test_the_runs_of_a_study_have_each_seed_once_in_order_and_names_of_their_own():
-    planned = NN_tutorial.plan({Config(): "some", Config(features="implicit"): "other"}, range(12), 10**7, "cpu")
-    for config, runs in planned.items():
-        seeds = [seed for run in runs for seed in run.seeds]
-        assert seeds == ([0] if isinstance(config, NN_tutorial.Reference) else list(range(12)))
-        assert all(run.arguments[0] == run.seeds for run in runs)
-    assert [len(run.seeds) for run in planned[Config()]] == [4, 4, 4]  # as many as fit into memory
-    names = [run.name for runs in planned.values() for run in runs]
+def test_the_runs_of_a_study_have_each_seed_once_in_order_and_names_of_their_own(quadrants, monkeypatch):
+    arguments = SimpleNamespace(seeds=12, device="cpu", quick=False)
+    monkeypatch.setattr(stack, "group_size", lambda rows, inputs, device: 5)
+    works = [c.work(name, quadrants, arguments, None) for name, c in (("some", Config()), ("other", Config(depth=2)))]
+    for work in works:
+        assert [seed for run in work.runs for seed in run.seeds] == list(range(12))
+        assert all(run.arguments == (run.seeds,) for run in work.runs)
+        assert [len(run.seeds) for run in work.runs] == [5, 5, 2]
+    names = [run.name for work in works for run in work.runs]
     assert len(set(names)) == len(names)
+    forest = references.REFERENCES["random forest"].work("", quadrants, arguments, None)
+    assert [run.seeds for run in forest.runs] == [(0,)]
+
+
+def test_a_film_is_kept_of_the_first_seed_alone_and_ends_with_its_last_parameters(quadrants):
+    config = Config(depth=2, epochs=3, batch_size=100, film=5)
+    both = run(config, quadrants, [0, 1])
+    assert both["film.updates"].tolist() == [2, 8, 17, 30]
+    state = mlp(config, 2, 4).state_dict()
+    for name, value in state.items():
+        assert both[f"film.{name}"].shape == (4, *value.shape)
+        np.testing.assert_array_equal(both[f"film.{name}"][-1], both[f"3.{name}"][0])
+    joined = study.join_arrays([((0, 1), both), ((2,), run(config, quadrants, [2]))])
+    np.testing.assert_array_equal(joined["film.0.0.weight"], both["film.0.0.weight"])
+    assert joined["loss_test"].shape == (3, 3)
+    filmed = list(replicas.filmed(lesson(), Result(config, joined), 4))
+    assert [update for update, _ in filmed] == [0, 2, 8, 17, 30]
+    torch.manual_seed(0)
+    assert torch.equal(filmed[0][1][0][0].weight, mlp(config, 2, 4)[0][0].weight)
+    assert record.frames_of(5, 1) == {1}  # fewer updates than frames

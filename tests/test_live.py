@@ -1,114 +1,127 @@
-"""What the page is given to evaluate, and the film: the parameters of the networks themselves, or a word why not."""
+"""What the page is given to evaluate: the parameters of the networks themselves, or a word why not."""
 
 import base64
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from made_up import SCALE, WAVES, network, places
 from torch import nn
 
-import NN_tutorial
-from helpers import SPLITS, Places, Result
 from lab.draw.maps import Atlas
 from lab.gallery import live, page
-from NN_tutorial import Config, Film, Study, film, mlp, train
+from lab.nets.inputs import Inputs, represent
+
+INPUTS = {
+    "raw": Inputs(),
+    "standardised": Inputs(True),
+    "sines": Inputs(frequencies=(0.1, 0.2, 1.0)),
+    "waves": WAVES,
+}
 
 
 @pytest.fixture(scope="module")
-def places() -> Places:
-    """Two countries, west and east of 12 degrees, of which one has a name that is no name."""
-    draws = np.random.default_rng(0)
-    x = {split: draws.uniform((0, 40), (20, 60), (500, 2)).astype(np.float32) for split in SPLITS}
-    return Places(x, {split: (x[split][:, 0] > 12).astype(int) for split in x}, ["</script>" * 8000, "東"])
-
-
-@pytest.fixture(scope="module")
-def study(places) -> Study:
-    return Study(places, range(2), True, {})
-
-
-def result(places: Places, **changes) -> Result:
-    config = Config(**{"depth": 2, "width": 8, "epochs": 3, "keep": (1,), "lr": 1e-2, "batch_size": 50} | changes)
-    return Result(config, train(config, places, range(2), "cpu", lambda fraction: None))
+def of():
+    """Two countries, west and east of 10 degrees, of which one has a name that is no name."""
+    return places(["</script>" * 8000, "東"], 500)
 
 
 def numbers(text: str, kind: str = "<f4") -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind)
 
 
-def test_a_live_map_holds_the_networks_and_what_their_maps_show(places, study):
-    results = {name: result(places, features=name, batch_norm=name == "waves") for name in NN_tutorial.FEATURES}
-    data = json.loads(page.dump(NN_tutorial.live_map(results, study, "raw")))
+def test_a_live_map_holds_the_networks_and_what_their_maps_show(of):
+    networks = [network(name, inputs) for name, inputs in INPUTS.items()]
+    torch.manual_seed(2)
+    networks.append(network("norm", WAVES, nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Tanh()))
+    for model, _ in networks[-1].stops.values():
+        model.train()(torch.randn(99, 12) * 3 + 1)  # moves the means of batch normalisation
+    shared = live.places(of, Atlas(of, 120))
+    data = json.loads(page.dump(live.figure(networks, "raw", shared, of.x["test"])))
     assert data["left_out"] == {}
-    assert [one["name"] for one in data["networks"]] == list(results)
-    for one, each in zip(data["networks"], results.values(), strict=True):
-        assert [epoch for epoch, *_ in one["epochs"]] == [0, 1, 3]
-        replica = study.seeds.index(one["seed"])
-        for epoch, accuracy, text in one["epochs"]:
-            logits = live.answers(
-                one["features"], np.array(one["scale"]), one["layers"], numbers(text), places.x["test"]
-            )
-            predict = NN_tutorial.predictor(each, places, epoch, replica)
-            np.testing.assert_array_equal(logits.argmax(axis=1), predict(places.x["test"]))
-            assert accuracy == np.mean(logits.argmax(axis=1) == places.y["test"])
-    ((name, shared),) = data["shared"].items()
+    assert [one["name"] for one in data["networks"]] == [one.name for one in networks]
+    x = of.x["test"]
+    for one, each in zip(data["networks"], networks, strict=True):
+        assert one["inputs"] == json.loads(json.dumps(each.inputs.described()))
+        for (epoch, accuracy, text), (stop, (model, share)) in zip(one["epochs"], each.stops.items(), strict=True):
+            assert (epoch, accuracy) == (stop, share)
+            found = live.answers(one["inputs"], np.array(one["scale"]), one["layers"], numbers(text), x)
+            with torch.no_grad():
+                expected = model.eval()(represent(x, each.inputs, SCALE))
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+    ((name, held),) = data["shared"].items()
     assert name.startswith("places-")
-    x, y = numbers(shared["train"]["x"]).reshape(-1, 2), numbers(shared["train"]["y"], "<u2")
+    x, y = numbers(held["train"]["x"]).reshape(-1, 2), numbers(held["train"]["y"], "<u2")
     assert (np.diff(x[:, 1]) >= 0).all()
-    assert {*map(tuple, x)} == {*map(tuple, places.x["train"])}
-    np.testing.assert_array_equal(y, x[:, 0] > 12)
-    assert [len(name) for name in shared["countries"]] == [live.LONGEST_NAME + 1, 1]
+    assert {*map(tuple, x)} == {*map(tuple, of.x["train"])}
+    np.testing.assert_array_equal(y, x[:, 0] * 2 // 20.001)
+    assert [len(name) for name in held["countries"]] == [live.LONGEST_NAME + 1, 1]
     assert page.dump(data).count("<") == 0
 
 
-def test_what_the_page_does_not_know_is_left_out_with_a_word(places, study, monkeypatch):
-    waves = NN_tutorial.waves
-    monkeypatch.setattr(NN_tutorial, "waves", lambda z: waves(1.5 * z))  # an edit to the lesson
-    monkeypatch.setitem(NN_tutorial.ACTIVATIONS, "gelu", nn.GELU)
-    monkeypatch.setitem(NN_tutorial.FEATURES, "mine", lambda x, mean, deviation: x / 7)
-    odd = {"edited": {"features": "waves"}, "gelu": {"activation": "gelu"}, "residual": {"residual": True},
-           "leaky": {"activation": "leaky_relu"}, "mine": {"features": "mine"}}  # fmt: skip
-    results = {"plain": result(places)} | {name: result(places, **changes) for name, changes in odd.items()}
-    data = NN_tutorial.live_map(results, study, "gelu")
+@dataclass(frozen=True)
+class Edited(Inputs):
+    """What it makes of degrees is not what it says."""
+
+    def __call__(self, x, mean, deviation):
+        return super().__call__(1.5 * x, mean, deviation)
+
+
+def seventh(x, mean, deviation):
+    return x / 7
+
+
+def test_what_the_page_does_not_know_is_left_out_with_a_word(of):
+    odd = {
+        "gelu": (network("gelu", WAVES, nn.GELU()), "nn.GELU"),
+        "flat": (network("flat", WAVES, nn.Sequential(nn.ReLU(), nn.Flatten())), "nn.Flatten"),
+        "tangents": (network("tangents", Inputs(True, (1.0,), ("tan",))), "waves=('tan',)"),
+        "mine": (network("mine", seventh), "inputs=<function seventh"),
+        "edited": (network("edited", Edited(True)), "what it makes of its inputs"),
+    }
+    networks = [network("plain"), *(one for one, _ in odd.values())]
+    data = live.figure(networks, "gelu", {}, of.x["test"])
     assert [one["name"] for one in data["networks"]] == ["plain"]
     assert data["left_out"].keys() == odd.keys()
-    words = {"gelu": "nn.GELU", "residual": "nn.Residual", "mine": "features='mine'", "edited": "what it makes of"}
-    assert all(word in data["left_out"][name] for name, word in words.items())
+    assert all(word in data["left_out"][name] for name, (_, word) in odd.items())
 
 
-def test_networks_that_are_too_large_for_a_page_lose_their_early_epochs_or_their_place(places, study, monkeypatch):
-    results = {name: result(places, width=width) for name, width in (("wide", 64), ("small", 4), ("shown", 8))}
-    sizes = {one["name"]: len(one["epochs"][0][2]) for one in NN_tutorial.live_map(results, study, "shown")["networks"]}
-    monkeypatch.setattr(live, "MOST_LETTERS", 3 * sizes["shown"] + 2 * sizes["small"])
-    data = NN_tutorial.live_map(results, study, "shown")
-    assert {one["name"]: len(one["epochs"]) for one in data["networks"]} == {"small": 1, "shown": 3}
+def test_networks_that_are_too_large_for_a_page_lose_their_early_epochs_or_their_place(of, monkeypatch):
+    networks = [
+        network("wide", WAVES, nn.ReLU(), nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 8)),
+        network("small", Inputs()),
+        network("shown"),
+    ]
+    made = live.figure(networks, "shown", {}, of.x["test"])["networks"]
+    sizes = {one["name"]: len(one["epochs"][0][2]) for one in made}
+    monkeypatch.setattr(live, "MOST_LETTERS", 2 * sizes["shown"] + sizes["small"] + 1)
+    data = live.figure(networks, "shown", {}, of.x["test"])
+    assert {one["name"]: len(one["epochs"]) for one in data["networks"]} == {"small": 1, "shown": 2}
     assert [*data["left_out"]] == ["wide"]
 
 
-def test_many_places_are_thinned(places, monkeypatch):
+def test_many_places_are_thinned(of, monkeypatch):
     monkeypatch.setattr(live, "MOST_PLACES", {"train": 100, "test": 50})
-    (shared,) = live.places(places, Atlas(places, 120)).values()
+    (shared,) = live.places(of, Atlas(of, 120)).values()
     assert [len(numbers(shared[split]["y"], "<u2")) for split in ("train", "test")] == [100, 50]
     assert shared["train"]["of"] == 500
 
 
-@pytest.mark.parametrize("change", [{}, {"shuffled_labels": True}], ids=str)
-def test_a_film_is_the_training_from_its_first_network_to_its_last(places, change, monkeypatch):
-    config, seed = Config(depth=2, width=4, epochs=6, batch_size=50, **change), 3
-    told = []
-    arrays = film(config, places, (seed,), "cpu", 5, told.append)
-    made = Result(Film(5), arrays)
-    assert made.kept == [0, 4, 15, 34, 60]  # of 60 updates, at n squared sixteenths
-    assert told == [update / 60 for update in made.kept[1:]]
-    torch.manual_seed(seed)
-    first = mlp(config, 2, 2).state_dict()
-    last = train(config, places, (seed,), "cpu", lambda fraction: None)
-    for name, value in first.items():
-        np.testing.assert_array_equal(arrays[f"0.{name}"][0], value)
-        np.testing.assert_array_equal(arrays[f"60.{name}"], last[f"6.{name}"])
-        assert (arrays[f"4.{name}"] != arrays[f"15.{name}"]).any()
-    monkeypatch.setattr(NN_tutorial, "objection", lambda config, places: "because")  # the plain loop
-    np.testing.assert_allclose(
-        film(config, places, (seed,), "cpu", 5, told.append)["60.2.weight"], arrays["60.2.weight"], atol=1e-3
+def test_samples_are_the_picked_photos_then_others_that_could_have_been_picked(monkeypatch):
+    monkeypatch.setattr(live, "MOST_PHOTOS", 3)
+    fake = {"best": np.linspace(0, 1, 8), "worst": np.linspace(1, 0, 8)}
+    found = SimpleNamespace(y=np.arange(8) // 4, looks=fake, fake=fake.get)
+    shown = SimpleNamespace(found=found, best="best", group=["worst"], candidates=np.arange(8), picked=np.array([6, 1]))
+    pixels = SimpleNamespace(
+        pixels=lambda view, split, those: np.stack([np.full((8, 8, 3), n, np.uint8) for n in those]),
+        name=lambda split, number: f"{split} {number}",
     )
+    data = live.samples(shown, pixels, None)
+    assert [(one["name"], one["number"]) for one in data["photos"]] == [("test 6", 6), ("test 1", 1), ("test 0", 0)]
+    assert data["note"] == "3 of the 8 photos that best gets right and worst wrong at 0.5:"
+    assert data["y"] == [0] * 4 + [1] * 4
+    for one in data["baselines"]:
+        np.testing.assert_array_equal(numbers(one["fake"], "<f8"), fake[one["name"]])

@@ -7,16 +7,17 @@ import pytest
 from PIL import Image
 from scipy.spatial import cKDTree
 
-import helpers
-from helpers import SPLITS, Places, Result
-from lab.draw import charts, maps
+import NN_tutorial
+from lab.data.places import Places, load_places
+from lab.draw import maps, save
 from lab.draw.maps import Atlas
-from NN_tutorial import Config, predictor
+from lab.nets import replicas
+from lab.study import SPLITS, Result
 
 
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
-    return Atlas(helpers.load_places(Path(__file__).parents[1] / "data"))
+    return Atlas(load_places(Path(__file__).parents[1] / "data"))
 
 
 def test_neighbouring_countries_differ_in_colour(atlas):
@@ -128,8 +129,10 @@ def by_hand(places: Places, east_of: float):
     """A network of one unit that says the second country east of these degrees, trained in 3 epochs as it were."""
     state = {"0.0.weight": [[1, 0]], "0.0.bias": [0], "1.weight": [[0], [1]], "1.bias": [east_of, 0]}
     arrays = {f"3.{name}": np.array([np.zeros_like(value), value], np.float32) for name, value in state.items()}
-    arrays["scale"] = np.ones((2, 2, 2))
-    return predictor(Result(Config(depth=1, width=1), arrays), places, 3, 1)
+    arrays |= {"scale": np.ones((2, 2, 2)), "stacked": np.zeros(2, bool)}
+    result, lesson = Result(NN_tutorial.Config(depth=1, width=1), arrays), NN_tutorial.lesson()
+    model = replicas.trained(lesson, result, len(places.countries), 3, 1)
+    return replicas.predictor(lesson, result, model, 1)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_in_an_animation_the_map_and_its_title_change_and_nothing_else(halves, t
     below = dark[inside[:, 0].min() :]
     assert below.any()  # the names
     np.testing.assert_array_equal(below, (frames[1].max(axis=2) < 60)[inside[:, 0].min() :])
-    charts.save_animation((Image.fromarray(frame.astype(np.uint8)) for frame in frames), tmp_path / "a.webp")
+    save.save_animation((Image.fromarray(frame.astype(np.uint8)) for frame in frames), tmp_path / "a.webp")
     with Image.open(tmp_path / "a.webp") as saved:
         assert saved.n_frames == 2
         saved.seek(1)

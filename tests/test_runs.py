@@ -1,4 +1,4 @@
-"""lab/run/runs.py: what happens to the other runs when one fails or its process is killed, and what a run is given."""
+"""lab/run/runs.py and pool.py: what a run is given, and what becomes of the others when one fails or is killed."""
 
 import errno
 import importlib.metadata
@@ -18,7 +18,7 @@ import pytest
 
 from lab.data.places import Places
 from lab.errors import InputError
-from lab.run import interrupt, runs
+from lab.run import interrupt, pool, runs
 from lab.run.runs import Run, finish_runs, in_turn
 
 # Workers import this file: what takes long is imported by the tests that need it.
@@ -74,7 +74,7 @@ def swallow(fault: str, progress) -> dict[str, np.ndarray]:
     return {"done": np.array(1)}
 
 
-def interrupt(fault: str, progress) -> dict[str, np.ndarray]:
+def press_ctrl_c(fault: str, progress) -> dict[str, np.ndarray]:
     """Presses Ctrl-C for the process of the script."""
     progress(0.5)
     os.kill(os.getppid(), signal.SIGINT)
@@ -116,9 +116,8 @@ def test_each_process_keeps_to_a_gpu_of_its_own(monkeypatch, tmp_path):
 
 
 def test_an_error_of_a_worker_arrives_whole(tmp_path):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"^odd photos, some/folder, remove them$"):
         finish_runs(some("input"), (), {}, tmp_path, 2)
-    assert str(caught.value) == "odd photos, some/folder, remove them"
 
 
 def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
@@ -144,6 +143,7 @@ def test_a_failing_run_is_reported_and_the_rest_goes_on(tmp_path, capfd):
 def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatch, capfd):
     import helpers
     import NN_tutorial
+    from lab.nets import references
 
     arguments = ["width", "learning-rate", "--quick", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]
     train = NN_tutorial.train
@@ -162,7 +162,7 @@ def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatc
     assert "\n6.2.1.4," in table  # the other experiment is complete
     assert (tmp_path / "6.2.1.4_width.png").exists()
     page = (tmp_path / "README.md").read_text()
-    assert "## 6.1.1 learning-rate\n\n**Failed: lr 1**" in page
+    assert re.search(r"\n## 6.1.1 learning-rate\n\n.+\n\n\*\*Failed: lr 1\*\*\n", page)
     assert "| Failed: lr 1 " in page  # in the table of findings
 
     monkeypatch.undo()  # the same command again does the rest
@@ -171,7 +171,7 @@ def test_the_exit_code_and_the_csv_say_which_run_is_missing(tmp_path, monkeypatc
     assert ",failed," not in table
     assert "\n6.1.1,lr 1," in table
 
-    monkeypatch.setitem(NN_tutorial.REFERENCES, "random forest", None)  # 6.1.1 shows none
+    monkeypatch.setitem(references.CLASSIFIERS, "random forest", None)  # 6.1.1 shows none
     assert helpers.run_script(lambda: NN_tutorial.main(arguments)) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "(6.2.1.4 lacks random forest), " in line
@@ -192,13 +192,13 @@ def test_where_no_process_can_be_started_this_one_does_the_work_with_one_warning
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     if why == "serial mode":
-        monkeypatch.setattr(runs.joblib.parallel, "mp", None)
+        monkeypatch.setattr(pool.joblib.parallel, "mp", None)
     elif why == "daemonic":
-        runs.loky.get_reusable_executor(2).shutdown(wait=True)  # or its processes are taken
+        pool.loky.get_reusable_executor(2).shutdown(wait=True)  # or its processes are taken
         monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     else:
-        monkeypatch.setattr(runs.loky, "get_reusable_executor", refuse)
-    runs.warn_once.cache_clear()
+        monkeypatch.setattr(pool.loky, "get_reusable_executor", refuse)
+    pool.warn_once.cache_clear()
     for folder in ("first", "second"):
         done = finish_runs([Run(f"run{n}", of_whom, "") for n in range(3)], (), {}, tmp_path / folder, 2)
         assert {int(arrays["process"]) for arrays in done.values()} == {os.getpid()}
@@ -207,16 +207,11 @@ def test_where_no_process_can_be_started_this_one_does_the_work_with_one_warning
     assert re.fullmatch(f"warning: worker processes can't be started \\(.*{why}.*\\), .* one process does .*", said[0])
 
 
-def test_in_a_thread(tmp_path):
-    for jobs in (1, 2):
-        with ThreadPoolExecutor(1) as thread:
-            done = thread.submit(finish_runs, some()[:2], (), {}, tmp_path / str(jobs), jobs).result()
-        assert set(done) == {"good0", "good1"}
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_libraries_warn_of_in_several_runs_is_one_line(jobs, tmp_path, capfd):
-    finish_runs([Run(f"run{n}", of_whom, "") for n in range(3)], (), {}, tmp_path, jobs)
+def test_what_libraries_warn_of_in_several_runs_is_one_line_in_a_thread_too(jobs, tmp_path, capfd):
+    with ThreadPoolExecutor(1) as thread:
+        runs = [Run(f"run{n}", of_whom, "") for n in range(3)]
+        assert len(thread.submit(finish_runs, runs, (), {}, tmp_path, jobs).result()) == 3
     (line,) = capfd.readouterr().err.splitlines()
     assert re.fullmatch(r"warning: a class of one place \(UserWarning\), .*test_runs.py line \d+", line)
 
@@ -288,14 +283,14 @@ def test_ctrl_c_is_heard_wherever_it_arrives(tmp_path, capfd):
 
 
 def test_ctrl_c_that_is_lost_while_drawing(tmp_path, capfd):
-    from lab.draw import charts
+    from lab.draw import save
     from lab.run import command_line
 
     def main() -> None:
-        fig, _ = charts.figure("")
+        fig, _ = save.figure("")
         swallow("", print)
-        charts.save(fig, tmp_path / "first.png")
-        charts.save(charts.figure("")[0], tmp_path / "second.png")
+        save.save(fig, tmp_path / "first.png")
+        save.save(save.figure("")[0], tmp_path / "second.png")
 
     assert command_line.run_script(main) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["first.png"]
@@ -306,7 +301,7 @@ def test_ctrl_c_that_is_lost_while_drawing(tmp_path, capfd):
 def test_ctrl_c_while_many_runs_wait(tmp_path, capfd):
     few, many = ([Run(f"{name}{i}", work, "") for i in range(n)] for name, n in (("few", 8), ("many", 30)))
     with pytest.raises(KeyboardInterrupt):
-        finish_runs([*few, Run("ctrl-c", interrupt, ""), *many], (), {}, tmp_path, 2)
+        finish_runs([*few, Run("ctrl-c", press_ctrl_c, ""), *many], (), {}, tmp_path, 2)
     assert not list(tmp_path.glob("many29*.npz"))
     assert not list(tmp_path.glob("*.tmp"))
     assert capfd.readouterr().err == ""
@@ -329,6 +324,14 @@ def test_runs_keep_their_order_as_far_as_the_whole_takes_no_longer(costs, jobs):
     assert times[0] <= 1.05 * times[1]
     if makespan(costs, jobs) <= 1.05 * times[1]:
         assert found == runs
+
+
+def test_there_are_as_many_processes_as_memory_allows_and_one_at_least(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pool, "memory_left", lambda: 7.0)
+    for memory, jobs, fitting in ((0.0, 9, 9), (1.0, 7, 7), (2.0, 7, 3), (8.0, 7, 1)):
+        assert pool.affordable(jobs, memory) == fitting
+        said = f"{fitting} of {jobs} processes: one needs about {memory} GiB, and 7.0 GiB are free; --jobs overrides"
+        assert capsys.readouterr().out.startswith(said) == (fitting < jobs)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -1,185 +1,170 @@
-"""What is told: the gallery, its tables, and the text on the terminal."""
+"""Sections as data: JSON that comes back the same, every number in a table, and files of others left alone."""
 
+import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from made_up import arguments, asked, fill, make, make_all
 
-from lab.draw import charts
+from lab.errors import InputError, RunsFailed
 from lab.gallery import sections
-from lab.study import SPLITS, Experiment, Report, Result
-from lab.tell.statistics import wilson
+from lab.gallery.report import Report
+from lab.gallery.reports import describe
+from lab.study import Runs
+from lab.tell.statistics import Difference
 
 
-def report(results, study) -> Report:
-    """Does it work?
-
-    Varied: nothing.
-    Look for: a number.
-    """
-    cells = {(split, metric): np.array([0.5, 0.6, 0.7]) for metric in ("accuracy", "loss") for split in SPLITS}
-    rows = {"plain": cells | {("train", "seconds"): np.array([12.345] * 3)}, "none": cells}
-    return Report(rows, "It *works* [0.5, 0.7]", ["It is 0.6 (row 1).", "long-winded " * 20], ["p < 0.05", "a <b> c"])
+def plain(runs, report) -> None:
+    """Does it work?"""
+    fill(report, ["a", "b"], 2)
+    report.headline = "It works"
 
 
-def of(section: str, found=report) -> Experiment:
-    return Experiment(section, f"part-{section[-1]}", "asks", {}, found)
+def test_the_gallery_grows_in_order_and_the_same_runs_give_the_same_bytes(tmp_path):
+    def files() -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.suffix in {".md", ".html", ".json"}
+        }
 
-
-def save(out, script: str, *sections: str, found: Report | None = None, quick=False) -> str:
-    """The page after a script has reported on these sections."""
-    chosen = [of(section) for section in sections]
-    reports = {one.section: found or report({}, None) for one in chosen}
-    made_in = sections.made_in([Result(None, {}, 80.0, ("a machine",))])
-    texts = {s: sections.describe(of(s), each, script, made_in, quick) for s, each in reports.items()}
-    sections.save_reports(out, script, chosen, reports, {}, texts)
-    return (out / sections.PAGE).read_text()
-
-
-def test_the_gallery_grows_and_the_same_numbers_give_the_same_bytes(tmp_path):
-    save(tmp_path, "one", "1.2", "1.10")
-    page = save(tmp_path, "two", "1.1")
-    assert page == save(tmp_path, "two", "1.1") == save(tmp_path, "one", "1.2")
-    assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["1.1 part-1", "1.2 part-2", "1.10 part-0"]
-    links = re.findall(r"^\| \[(.+)\]\(#(.+)\) +\| (\S+) ", page, re.MULTILINE)
-    assert links == [("1.1", "11-part-1", "part-1"), ("1.2", "12-part-2", "part-2"), ("1.10", "110-part-0", "part-0")]
-    assert page.startswith(sections.TITLE)
-    parts = page.split("\n## ")[1].split("\n\n")[1:]
-    texts = [
-        *("Does it work?", "*Varied:* nothing.", "*Look for:* a number.", r"**It \*works\* [0.5, 0.7]**"),
-        *("| 1   | plain | 3 | 0.6000 ±\N{NO-BREAK SPACE}0.2484 |", "- It is 0.6 (row 1).\n- long-winded"),
-        *("Rule: p < 0.05;\na \\<b> c", "Made with `python two.py part-1` in 80.0 s of training on a machine; all "),
-    ]
-    assert [text in part for text, part in zip(texts, parts, strict=True)] == [True] * 8
-    quick = save(tmp_path, "one", "1.1", quick=True)
-    assert quick.count(r"QUICK RUN, NOT A RESULT: It \*works\*") == 2  # the section and the table of findings
-
-
-def test_a_section_names_its_data_and_the_options_that_make_it_again_and_other_data_on_a_page_are_told(
-    tmp_path, capsys
-):
-    def add(section: str, script: str, read: str) -> str:
-        text = sections.describe(of(section), report({}, None), script, again=" --data 'my places' --quick", read=read)
-        sections.save_reports(tmp_path, script, [of(section)], {section: report({}, None)}, {}, {section: text})
-        sections.warn_of_other_data(tmp_path, script, read)
-        return capsys.readouterr().err
-
-    assert [add("1.1", "one", "5 places"), add("1.2", "one", "5 places"), add("1.3", "two", "3 photos")] == [""] * 3
-    told = add("1.2", "one", "6 places")
-    assert told.startswith("warning: section 1.1 is of other data")
-    assert len(told.splitlines()) == 1
-    assert add("1.1", "one", "6 places") == ""
-    page = (tmp_path / sections.PAGE).read_text()
-    assert re.findall("^Data: (.+)", page, re.MULTILINE) == ["6 places.", "6 places.", "3 photos."]
-    assert "Made with `python one.py part-1 --data 'my places' --quick`" in page
-
-
-def test_figures_are_those_of_the_report_in_its_order_under_their_titles(tmp_path):
-    (tmp_path / "1.1_old.png").touch()
-    found = report({}, None)
-    found.figures = {"1.1_b": charts.figure("It *works*")[0], "1.1_a": charts.figure("A title that\nis long")[0]}
-    figures = re.findall(r"^!\[(.+)\]\((.+)\)$", save(tmp_path, "one", "1.1", found=found), re.MULTILINE)
-    assert figures == [(r"It \*works\*", "1.1_b.png"), ("A title that is long", "1.1_a.png")]
-
-
-def test_scripts_that_write_at_the_same_time_lose_no_section(tmp_path):
-    def write(number: int) -> None:
-        with sections.writing(tmp_path):
-            save(tmp_path, "script", f"1.{number}")
-
-    (tmp_path / "runs").mkdir()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(24)))
-    assert len(set(pd.read_csv(tmp_path / "script.csv", dtype=str).section)) == 24
-    page = (tmp_path / "README.md").read_text()
-    assert re.findall(r"^## (\S+)", page, re.MULTILINE) == [f"1.{number}" for number in range(24)]
-
-
-def test_names_of_others_stay_text(tmp_path):
-    names = ["a|b", "c\n## 9 d", "![e](http://example.org/e.png)", "<img src=f>"]
-    found = Report({name: {("test", "loss"): np.array([1.0])} for name in names}, "h", names, ["r"])
-    page = save(tmp_path, "one", "1.1", found=found)
-    assert re.findall(r"^#+ (.+)", page, re.MULTILINE) == ["Gallery: MLPs against CNNs", "1.1 part-1"]
-    assert all(re.sub(r"\\.", "", line).count("|") == 5 for line in page.splitlines() if re.match(r"\| \d", line))
-    assert not re.search(r"\]\(http|(?<!\\)<", page)
+    make(tmp_path, asked("1.2", plain), asked("1.10", plain))
+    make(tmp_path, asked("1.1", plain), script="two")
+    before = files()
+    assert before.keys() == {"README.md", "index.html", "1.1.json", "1.2.json", "1.10.json"}
+    assert [one["section"] for one in sections.read(tmp_path)[0]] == ["1.1", "1.2", "1.10"]
+    for view in ("README.md", "index.html"):
+        (tmp_path / view).unlink()  # rendered of the sections alone
+    make(tmp_path, asked("1.2", plain))
+    assert files() == before
 
 
 def test_every_number_is_in_one_table_and_times_in_their_own(tmp_path):
-    save(tmp_path, "one", "1.10", "1.2")
-    numbers, times = (pd.read_csv(tmp_path / f"one{name}.csv", dtype={"section": str}) for name in ("", ".seconds"))
-    assert list(numbers.columns) == list(times.columns) == sections.COLUMNS
-    assert list(dict.fromkeys(numbers.section)) == ["1.2", "1.10"]
-    assert len(numbers) == 2 * 2 * 6 * 3  # sections, rows, columns, seeds
-    assert set(numbers.metric) == {"accuracy", "loss"}
-    one = (numbers.section == "1.2") & (numbers.run == "none") & (numbers.split == "test") & (numbers.metric == "loss")
-    assert numbers[one][["seed", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 0.6], [2, 0.7]]
-    assert times[["run", "metric", "value"]].drop_duplicates().to_numpy().tolist() == [["plain", "seconds", 12.345]]
+    def found(runs, report):
+        cells = {("test", "accuracy"): np.array([0.5, 0.6]), ("test", "right"): np.ones((2, 9))}
+        report.rows = {"a": cells | {("train", "seconds"): np.array([12.345])}, "b": cells, "c": cells, "d": cells}
+        report.differences = {
+            "b": Difference(np.array([0.1, 0.2]), 0.125, 0.25, 0.03),
+            "c": Difference(np.array([0.1]), np.nan, np.nan, 1.0),
+            "d": Difference(np.array([np.nan]), np.nan, np.nan, 1.0),
+        }
+
+    make(tmp_path, asked("1.10", found), asked("1.2", found))
+    with pytest.raises(RunsFailed, match=r"1\.3 lacks b, c"):
+        make(tmp_path, asked("1.3", found, a="a", b="b", c="c"), lost=("b", "c"))
+    make(tmp_path, asked("1.10", found))
+    lines = (tmp_path / "one.csv").read_text().splitlines()
+    of_two = ["a,0,test,accuracy,0.5", "a,1,test,accuracy,0.6", "b,0,test,accuracy,0.5", "b,1,test,accuracy,0.6"]
+    of_two += ["b,,test,gain,0.15000000000000002", "b,,test,gain_low,0.125", "b,,test,gain_high,0.25"]
+    of_two += ["b,,test,gain_holm_p,0.03", "c,0,test,accuracy,0.5", "c,1,test,accuracy,0.6", "c,,test,gain,0.1"]
+    of_two += ["c,,test,gain_holm_p,1.0", "d,0,test,accuracy,0.5", "d,1,test,accuracy,0.6"]
+    failed = ["1.3,b,,,failed,1.0", "1.3,c,,,failed,1.0"]
+    wanted = [*(f"1.2,{line}" for line in of_two), *failed, *(f"1.10,{line}" for line in of_two)]
+    assert lines == [",".join(sections.COLUMNS), *wanted]
+    times = pd.read_csv(tmp_path / "one.seconds.csv", dtype=str)
+    assert times.to_numpy().tolist() == [[s, "a", "0", "train", "seconds", "12.345"] for s in ("1.2", "1.10")]
 
 
-def test_results_name_their_time_and_all_machines():
-    made = [
-        Result(None, {}, seconds, tuple(machines)) for seconds, machines in ((2.0, "db"), (7000.0, "ca"), (0.0, ""))
-    ]
-    assert sections.made_in(made) == "7,002 s of training on a; b; c; d"
-    assert sections.made_in(made[:1]) == "2.00 s of training on b; d"
-    assert sections.made_in(made[2:]) == ""
+def test_scripts_that_write_at_the_same_time_lose_no_section(tmp_path):
+    sections.check_out(tmp_path, "one")
+
+    def write(number: int) -> None:
+        one, given = asked(f"1.{number}"), arguments(tmp_path)
+        report = Report(one, Runs(), given)
+        report.rows = {"a": {("test", "loss"): np.ones(1)}}
+        with sections.writing(tmp_path):
+            sections.save(tmp_path, describe(one, report, given), report)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(24)))
+    wanted = [f"1.{number}" for number in range(24)]
+    assert [one["section"] for one in sections.read(tmp_path)[0]] == wanted
+    assert pd.read_csv(tmp_path / "one.csv", dtype=str).section.tolist() == wanted
 
 
-def table(found: Report) -> list[list[str]]:
-    """Header and rows of the table on the page."""
-    lines = [line for line in sections.describe(of("1.1"), found, "one").splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+def test_other_data_in_the_gallery_of_a_script_are_told(tmp_path, capsys):
+    def told(section: str, script: str, read: str) -> str:
+        make(tmp_path, asked(section, plain), script=script, read=read)
+        return capsys.readouterr().err
+
+    assert [told("1.1", "one", "5 *\nplaces"), told("1.2", "one", "5 *\nplaces"), told("1.3", "two", "3")] == [""] * 3
+    warning = told("1.2", "one", "6 places")
+    assert warning.startswith("warning: section 1.1 is of other data")
+    assert len(warning.splitlines()) == 1
+    assert told("1.1", "one", "6 places") == ""
 
 
-def test_a_table_holds_the_seven_columns_that_say_most():
-    found = report({}, None)
-    found.rows["none"] = found.rows["none"] | {("test", "p"): np.array([0.25])}
-    header, _, last = table(found)
-    seven = "train accuracy,validation accuracy,test accuracy,validation loss,test loss,train seconds,test p"
-    assert header == ["row", "run", "n", *seven.split(",")]
-    assert last[-2:] == ["", "0.2500"]
+def test_what_live_figures_share_is_kept_once_and_as_long_as_it_is_used(tmp_path):
+    def live(*shared: str):
+        def found(runs, report):
+            report.live = {"kind": "map", "shared": {name: {"here": name} for name in shared}, "networks": []}
+
+        return found if shared else plain
+
+    def parts() -> list[str]:
+        held, shared = sections.read(tmp_path)
+        assert all(shared[name] == {"here": name} for one in held if one["live"] for name in one["live"]["uses"])
+        return [*shared]
+
+    make(tmp_path, asked("1.1", live("p-a")), asked("1.2", live("p-a")))
+    assert parts() == ["p-a"]
+    make(tmp_path, asked("1.2", live("p-b")))
+    assert parts() == ["p-a", "p-b"]
+    make(tmp_path, asked("1.1", plain))
+    assert parts() == ["p-b"]
+    (tmp_path / "sections" / "p-b.json").unlink()
+    with pytest.raises(InputError, match=r"is missing, section 1.2 uses it, .*p-b.json, restore it"):
+        sections.check_out(tmp_path, "one")
 
 
-def test_an_interval_stands_in_its_metrics_cell_and_few_seeds_have_that_of_the_examples():
-    cells = {("test", "loss"): 0.6, ("test", "loss_low"): 0.1, ("test", "loss_high"): 1.2, ("test", "accuracy"): 0.75}
-    found = Report({"a": {key: np.array([x]) for key, x in cells.items()}}, "h", [], [], examples={"test": 160})
-    low, high = wilson(0.75, 160)
-    assert table(found) == [
-        ["row", "run", "n", "test loss", "test accuracy"],
-        ["1", "a", "1", "0.6000 [0.1000, 1.200]", f"0.7500 [{low:.4f}, {high:.4f}]"],
-    ]
+def damaged(change):
+    """A section after a change of its JSON."""
+
+    def break_it(out):
+        path = out / "sections" / "6.1.1.json"
+        held = json.loads(path.read_text())
+        change(held)
+        path.write_text(json.dumps(held))
+
+    return break_it
 
 
-WORDS = st.lists(st.text("abcdefgh-*", min_size=1, max_size=12), min_size=1, max_size=40).map(" ".join)
-COLUMNS = st.lists(
-    st.tuples(st.sampled_from(SPLITS), st.sampled_from(["accuracy", "loss", "seconds", "gradient_layer_95"])),
-    min_size=1,
-    unique=True,
-)
-NUMBERS = st.lists(st.sampled_from([0.5, 1.0, 12345.678, 1e-7, np.nan]), min_size=1, max_size=3).map(np.array)
+def written(name: str, text: str):
+    return lambda out: (out / name).write_text(text)
 
 
-@given(
-    WORDS,
-    st.lists(WORDS, max_size=3),
-    st.dictionaries(WORDS.map(lambda name: name[:30]), st.lists(NUMBERS, min_size=12, max_size=12), min_size=1),
-    COLUMNS,
-    st.sampled_from([80, 120]),
-)
-def test_the_terminals_text_fits_it_and_holds_every_word_and_row(headline, verdicts, rows, columns, width):
-    rows = {name: dict(zip(columns, values, strict=False)) for name, values in rows.items()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", str(width))
-        text = sections.brief(of("1.1"), Report(rows, headline, verdicts, []))
-    assert max(map(len, text.splitlines())) <= width
-    assert f"1.1 part-1: {' '.join(headline.split())}" in " ".join(text.split())
-    for verdict in verdicts:
-        assert f"- {' '.join(verdict.split())}" in " ".join(text.split())
-    lines = [rf"^{number}  {re.escape(' '.join(name.split()))}" for number, name in enumerate(rows, 1)]
-    parts = {len(re.findall(line, text, re.MULTILINE)) for line in lines}  # of a table that is too wide
-    assert len(parts) == 1
-    assert parts != {0}
+FOREIGN = {
+    "a README of others": (written("README.md", "my notes\n"), "is not a gallery of ours, .*README.md, move it away"),
+    "a page of others": (written("index.html", "<p>mine"), "is not a page of ours, .*index.html"),
+    "a binary page": (lambda out: (out / "index.html").write_bytes(b"\xff\0"), "is not a page of ours"),
+    "a table of others": (written("one.csv", "a,b\n1,2\n"), "is not a table of results, .*one.csv"),
+    "a section in no JSON": (written("sections/6.1.1.json", '{"gallery": "MLPs'), "is not a section of ours"),
+    "JSON of others": (written("sections/notes.json", "[1, 2]"), "is not a section of ours, .*notes.json"),
+    "another number": (lambda out: (out / "sections/6.1.1.json").rename(out / "sections/6.1.json"), "not a section"),
+    "a field less": (damaged(lambda held: held.pop("rules")), "is not a section of ours, or damaged, .*6.1.1.json"),
+    "a field of another kind": (damaged(lambda held: held["whys"][0].update(holds="yes")), "is not a section of ours"),
+    "a row too short": (damaged(lambda held: held["table"]["rows"][0].pop()), "is not a section of ours"),
+    "no section": (
+        lambda out: [path.unlink() for path in out.glob("sections/*")],
+        "is a gallery without its sections/, which would be lost, .*README.md, move it away",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make_all(tmp_path_factory.mktemp("made")).parent
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_others_and_damaged_ones_are_told_and_left_alone(name, whole, tmp_path):
+    out, (change, told) = shutil.copytree(whole, tmp_path / "copy"), FOREIGN[name]
+    sections.check_out(out, "one")
+    change(out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=told) as caught:
+        sections.check_out(out, "one")
+    assert re.fullmatch(r"[^\n]+", str(caught.value))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

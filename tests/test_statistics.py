@@ -14,12 +14,12 @@ from lab.tell import statistics
 from lab.tell.statistics import (
     UNCLEAR,
     Difference,
-    best,
     chance,
     chance_loss,
     choose,
-    compare,
+    compared,
     detection_scores,
+    difference,
     interval,
     mcnemar,
     newcombe,
@@ -77,6 +77,15 @@ def test_four_digits_and_few_seeds_have_the_interval_of_the_examples(value, text
     assert show(np.array([0.7, 0.8, 0.75]), 160) == "0.7500 ± 0.1242"
 
 
+def test_one_number_that_every_seed_has_is_shown_once_and_without_an_interval():
+    assert show(np.full(5, 1.26)) == "1.260"  # the seconds of one stack of five seeds
+    assert show(np.full(5, 1 / 3)) == "0.3333"
+    assert show(np.array([1.26, 1.26, 1.26, 1.26, 1.27])) == "1.262 ± 0.006"
+    rows = {label: {("train", "seconds"): np.full(5, seconds)} for label, seconds in (("a", 3.0), ("b", 2.0))}
+    found = difference(rows, "b", "a", "train", "seconds")
+    assert (str(found), found.shown) == ("+1.000, no interval", False)
+
+
 def test_the_interval_of_a_mean_over_seeds_is_not_that_of_a_rounded_count():
     low, high = wilson(32.5 / 54, 54)
     assert wilson(32 / 54, 54)[0] < low < wilson(33 / 54, 54)[0]
@@ -96,25 +105,45 @@ def test_where_one_class_is_larger_chance_is_its_share_and_accuracy_has_a_balanc
     assert [cells[split, "accuracy"][0] for split in SPLITS] == [0.8, 0.5, 0.2]
 
 
-def compared(a, b) -> tuple[str, str]:
-    """Row b against row a, of losses (seeds,)."""
+def losses(a, b) -> Difference:
+    """Row b minus row a, of losses (seeds,)."""
     rows = {label: {("test", "loss"): np.array(values)} for label, values in (("a", a), ("b", b))}
-    return compare(rows, "a", "b", metric="loss")
+    return difference(rows, "a", "b", metric="loss")
+
+
+def answers(*counts) -> dict:
+    """The cells of seeds that get so many of 100 examples right."""
+    right = np.arange(100) < np.array(counts)[:, None]  # (seeds, n)
+    return {("test", "accuracy"): right.mean(axis=1), ("test", "right"): right}
 
 
 def test_from_four_seeds_on_accuracies_are_compared_over_seeds_and_over_examples_below():
-    def cells(*counts):
-        right = np.arange(100) < np.array(counts)[:, None]  # (seeds, n)
-        return {("test", "accuracy"): right.mean(axis=1), ("test", "right"): right}
-
-    rows = {"few": cells(90, 50), "fewer": cells(70, 30), "reference": cells(60), "four": cells(90, 50, 90, 50)}
-    word, text = compare(rows, "fewer", "few")
-    assert word == "higher"  # which two seeds alone can't show
-    assert text.endswith("over the examples of each of 2 seeds")
-    assert compare(rows, "reference", "few")[0] == UNCLEAR  # higher with one seed, lower with the other
-    assert compare(rows, "reference", "four")[1].endswith("over 4 seeds")
+    rows = {"few": answers(90, 50), "fewer": answers(70, 30), "reference": answers(60), "four": answers(90, 50, 90, 50)}
+    found = difference(rows, "fewer", "few")
+    assert (found.word, found.over) == ("higher", "the examples of each of 2 seeds")  # two seeds alone can't show it
+    assert (-found).word == difference(rows, "few", "fewer").word == "lower"
+    assert difference(rows, "reference", "few").word == UNCLEAR  # higher with one seed, lower with the other
+    assert difference(rows, "reference", "four").over == "4 seeds"
+    rows["alike"] = answers(90, 90, 90, 90)  # such as nets that all know one class alone
+    assert difference(rows, "reference", "alike").over == "the examples of each of 4 seeds"
+    assert difference(rows, "alike", "reference").word == "lower"
     del rows["few"]["test", "right"]
-    assert compare(rows, "fewer", "few") == (UNCLEAR, "+0.2000, no interval with 2 seeds")
+    assert str(difference(rows, "fewer", "few")) == "+0.200, no interval"
+
+
+def test_all_rows_are_held_against_one_with_p_for_their_number():
+    rows = {"few": answers(90), "reference": answers(60), "more": answers(67), "unpaired": answers(9, 8, 7)}
+    rows |= {"no accuracy": {}, "two seeds": answers(60, 60)}
+    del rows["unpaired"]["test", "right"]
+    found = compared(rows, "reference")
+    assert list(found) == ["few", "more", "unpaired", "two seeds"]
+    alone = {label: difference(rows, "reference", label).p for label in found}
+    assert found["few"].p == pytest.approx(3 * alone["few"])  # what can't be tested isn't counted
+    assert found["more"].p == pytest.approx(2 * alone["more"])
+    assert found["few"].shown
+    assert (found["unpaired"].p, found["two seeds"].p) == (1, 1)
+    assert compared(rows, "two seeds")["unpaired"].gain == pytest.approx([0.08 - 0.6])  # three seeds against two
+    assert "Holm" in compared.rule
 
 
 def test_the_factor_per_layer_ends_where_a_layer_is_dead_or_rounding_is_all_that_is_left():
@@ -129,22 +158,30 @@ def test_the_factor_per_layer_ends_where_a_layer_is_dead_or_rounding_is_all_that
 def test_a_comparison_is_the_paired_t_test_and_mirrors(pairs):
     a, b = np.transpose(pairs)
     assume(np.ptp(b - a) > 1e-3 and np.ptp(b) > 1e-3)
-    word, text = compared(a, b)
+    found = losses(a, b)
     ends = stats.ttest_rel(b, a).confidence_interval(0.95)
-    assert text == f"{(b - a).mean():+.4f}, 95% interval {ends.low:+.4f} to {ends.high:+.4f} over {len(pairs)} seeds"
-    assert word == ("higher" if ends.low > 0 else "lower" if ends.high < 0 else UNCLEAR)
-    assert compared(b, a)[0] == {"higher": "lower", "lower": "higher"}.get(word, word)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert found.gain == pytest.approx(b - a)
+    assert found.word == ("higher" if ends.low > 0 else "lower" if ends.high < 0 else UNCLEAR)
+    assert losses(b, a).word == {"higher": "lower", "lower": "higher"}.get(found.word, found.word)
     reference = a[:1]  # has no seeds
     ends = stats.ttest_1samp(b - reference, 0).confidence_interval(0.95)
-    assert f"interval {ends.low:+.4f} to {ends.high:+.4f}" in compared(reference, b)[1]
-    assert compared(b, b + 1e-10)[0] == "the same"
-    assert compared(reference, reference + 0.05) == (UNCLEAR, "+0.0500, no interval with 1 seed")
+    assert (losses(reference, b).low, losses(reference, b).high) == pytest.approx((ends.low, ends.high))
+    same = losses(b, b + 1e-10)
+    assert (same.gain.any(), same.p, str(same)) == (False, 1.0, "+0.0000 [+0.0000, +0.0000], p = 1")
+    assert str(losses(reference, reference + 0.05)) == "+0.050, no interval"
 
 
 def test_losses_of_diverged_runs_are_compared_in_silence():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert compared([1, np.inf, np.nan, 1], [np.inf, np.inf, 1, 1])[0] == UNCLEAR
+        assert losses([1, np.inf, np.nan, 1], [np.inf, np.inf, 1, 1]).word == UNCLEAR
+        assert losses([1.0] * 4, [np.inf] * 4).word == UNCLEAR
+
+
+def test_a_small_difference_is_told_in_more_digits():
+    assert str(Difference(np.array([0.0017]), 0.0014, 0.0020, 2e-5)) == "+0.0017 [+0.0014, +0.0020], p = 2e-05"
+    assert str(Difference(np.array([0.21]), 0.1, 0.32, 0.003)) == "+0.210 [+0.100, +0.320], p = 0.003"
 
 
 def fourfold(both, first, second, neither):
@@ -200,9 +237,9 @@ def test_scores_of_logits_are_those_of_scikit_learn_and_of_what_is_no_number_tho
         warnings.simplefilter("error")
         cells = statistics.detection_scores(run, y)
     for split in SPLITS:
-        assert cells[split, "accuracy"] == pytest.approx(
-            [np.mean((np.array(one) > 0) == y[split]), 1 - y[split].mean()]
-        )
+        right = [(np.array(one) > 0) == y[split], y[split] == 0]
+        assert (cells[split, "right"] == right).all()
+        assert cells[split, "accuracy"] == pytest.approx(np.mean(right, axis=1))
         expected = metrics.log_loss(y[split], special.expit(one)), metrics.roc_auc_score(y[split], one)
         assert (cells[split, "loss"][0], cells[split, "roc_auc"][0]) == pytest.approx(expected)
         assert np.isnan(cells[split, "roc_auc"][1])
@@ -220,15 +257,6 @@ def test_the_test_split_chooses_nothing_and_the_loss_among_equals():
     assert choose(equals) == "b"
     assert choose(equals, "ca") == "c"
     assert choose(equals, "bc", sign=-1) == "c"  # the worst of equals has the highest loss
-
-
-def test_the_best_is_named_with_all_to_which_no_difference_is_shown():
-    accuracies = {"a": [0.7, 0.8, 0.9, 0.9], "b": [0.71, 0.79, 0.9, 0.9], "c": [0.6, 0.7, 0.8, 0.8]}
-    accuracies["d"] = accuracies["a"]
-    rows = {name: cells(values) for name, values in accuracies.items()}
-    assert best(rows) == ["a", "b", "d"]
-    assert best(rows, sign=-1) == ["c"]
-    assert best(rows, "bc") == ["b"]
 
 
 def test_how_much_choosing_on_test_would_flatter():

@@ -1,9 +1,14 @@
 """What a study is made of: curves read after an epoch, runs joined to one result, experiments and their reports."""
 
+import math
+import re
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
-from lab.study import Experiment, Result, experiment, experiments_in, join
+from lab.errors import InputError
+from lab.study import Experiment, Result, Runs, check, experiment, experiments_in, join
 
 
 def test_curves_are_read_after_an_epoch_counted_from_1_and_end_where_training_might_have():
@@ -28,6 +33,9 @@ def test_runs_are_joined_in_their_order_with_all_their_time_and_every_machine_on
     assert np.allclose(result["accuracy"], [0.3, 0.4, 0.0, 0.1, 0.2, 0.5])
     assert (result.config, result.seconds, result.machines) == ("config", 7.5, ("a", "b", "c", "d"))
     assert list(result.arrays) == ["accuracy"]
+    film = [((seed,), {"film.w": np.full(3, seed), "1.w": np.zeros(1), "12.w": np.zeros(1)}) for seed in (7, 8)]
+    assert join("config", film)["film.w"].tolist() == [7, 7, 7]  # of the first seed alone
+    assert join("config", film).kept == [1, 12]
 
 
 @pytest.mark.parametrize(("given", "joined"), [
@@ -43,20 +51,74 @@ def test_whatever_runs_return_is_joined_by_seed(given, joined):
     assert (found.seconds, found.machines) == (0.0, ())  # of arrays that tell neither
 
 
-CONFIGS = {"a": 1, "b": 2, "c": 3}
+@dataclass(frozen=True)
+class Config:
+    size: int = 1
+    rate: float = 0.1
+    kind: str = "a"
+    flag: bool = False
+    start: int = 0
+    epochs: int = 3
+    keep: tuple[int, ...] = ()
+
+    def budget(self, arguments):
+        return replace(self, size=arguments * self.size) if self.size != 2 else None
 
 
-@experiment("2.1", "second", "what it does", CONFIGS)
-def asks(results, study):
+CONFIGS = {"a": Config(1), "b": Config(2), "c": Config(3)}
+
+
+@experiment("2.1", "second", "what it does", CONFIGS, beside={"r": Config(4)})
+def asks(runs, report):
     """Is it so?"""
-    return results, study
+    report.append(runs)
 
 
 def test_an_experiment_stands_in_its_script_under_the_name_of_its_report():
     assert (asks.section, asks.name, asks.summary, asks.configs) == ("2.1", "second", "what it does", CONFIGS)
-    adapted = asks.adapted(lambda label, config: (label.upper(), 10 * config) if config != 2 else None)
-    assert (adapted.section, adapted.report, adapted.configs) == (asks.section, asks.report, {"A": 10, "C": 30})
-    assert asks.report({}, "study") == ({}, "study")
+    adapted = asks.adapted(10)
+    assert (adapted.section, adapted.report, adapted.configs) == (
+        asks.section,
+        asks.report,
+        {"a": Config(10), "c": Config(30)},
+    )
+    assert adapted.needed == {"a": Config(10), "c": Config(30), "r": Config(40)}
+    asks.report({}, told := [])
+    assert told == [{}]
     assert asks.report.__doc__ == "Is it so?"
     first = Experiment("1.1", "first", "", {}, None)
     assert experiments_in({"asks": asks, "print": print, "number": 1, "first": first}) == [asks, first]
+
+
+def test_a_condition_holds_or_tells_what_was_measured_instead():
+    def largest_weight(result):
+        return result["w"]
+
+    runs = Runs({"lr 1": Result(None, {"w": np.array([3.0, 4.0])}), "lr 0.1": Result(None, {"w": np.array([0.25])})})
+    column = runs.each(largest_weight)
+    assert (column.name, column["lr 1"]) == ("largest_weight", 3.5)
+    holds, fails = column["lr 1"] > column["lr 0.1"], column["lr 1"] <= 2
+    assert str(holds) == "largest weight of lr 1: 3.5, above 0.25 (largest weight of lr 0.1)"
+    assert str(fails) == "largest weight of lr 1: 3.5, not at most 2"
+    assert [bool(c) for c in (holds, fails, holds & fails, holds & holds, ~fails, fails & fails)] == [1, 0, 0, 1, 1, 0]
+    assert (str(holds & fails), str(holds & ~fails)) == (str(fails), f"{holds}; {fails}")
+    assert [bool(column["lr 1"] < 4), bool(column["lr 1"] >= 3.5)] == [True, True]
+
+
+def test_runs_are_cut_where_the_shortest_stopped_and_chosen_by_label():
+    runs = Runs({n: Result(n, {"loss_train": np.arange(n)[None]}) for n in (4, 2, 3)})
+    assert [result["loss_train"].tolist() for result in runs.cut_to_shortest().values()] == [[[0, 1]]] * 3
+    assert list(runs.only([3, 4])) == [3, 4]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    ({"size": 0}, "size=0 is not possible, here, choose a whole number from 1 on"),
+    ({"size": 1.5}, "choose a whole number from 1 on"), ({"size": True}, "size=True"), ({"start": -1}, "from 0 on"),
+    ({"rate": 0.0}, "choose a number above 0"), ({"rate": math.nan}, "rate=nan"), ({"rate": math.inf}, "rate=inf"),
+    ({"kind": "c"}, "choose one of a, b"), ({"kind": 1}, "kind=1"), ({"flag": 1}, "choose True or False"),
+    ({"keep": (4,)}, "choose a tuple of epochs from 1 to 3"), ({"keep": [1]}, "keep=[1]"),
+])  # fmt: skip
+def test_a_field_that_is_not_possible_is_named_with_what_is(wrong, said):
+    check(Config(2, 1, "b", True, 7, 5, (1, 5)), "here", kind="ab")
+    with pytest.raises(InputError, match=re.escape(said)):
+        check(Config(**wrong), "here", kind="ab")

@@ -45,7 +45,7 @@ def mirrored(thumbnails: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Seen:
+class PhotoSet:
     """Photos in one order: files, names below the folder of their class, digests, thumbnails (n, 768), labels (n,)."""
 
     paths: list[Path]
@@ -54,12 +54,14 @@ class Seen:
     thumbnails: np.ndarray
     labels: np.ndarray
 
-    def __add__(self, other: "Seen") -> "Seen":
+    def __add__(self, other: "PhotoSet") -> "PhotoSet":
         both = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Seen(*(np.concatenate(pair) if isinstance(pair[0], np.ndarray) else pair[0] + pair[1] for pair in both))
+        return PhotoSet(
+            *(np.concatenate(pair) if isinstance(pair[0], np.ndarray) else pair[0] + pair[1] for pair in both)
+        )
 
 
-def repeats(late: Seen, early: Seen) -> dict[str, list[tuple[Path, Path]]]:
+def repeats(late: PhotoSet, early: PhotoSet) -> dict[str, list[tuple[Path, Path]]]:
     """{kind: pairs of a later split's photo and one of an earlier split}; each later photo once, in its first kind."""
     first = {digest: path for path, digest in reversed(list(zip(early.paths, early.digests, strict=True)))}
     chosen = np.arange(len(late.paths))
@@ -77,7 +79,7 @@ def repeats(late: Seen, early: Seen) -> dict[str, list[tuple[Path, Path]]]:
     return found
 
 
-def of_one_folder(late: Seen, early: Seen) -> list[str]:
+def of_one_folder(late: PhotoSet, early: PhotoSet) -> list[str]:
     """The folders, one for each later photo, that an earlier split has too, as those of a video or a person."""
 
     def folders(names: Sequence[str]) -> list[str]:
@@ -87,14 +89,14 @@ def of_one_folder(late: Seen, early: Seen) -> list[str]:
     return [folder for folder in folders(late.names) if folder in known]
 
 
-def of_both_classes(everything: Seen) -> list[tuple[Path, Path]]:
+def of_both_classes(everything: PhotoSet) -> list[tuple[Path, Path]]:
     """Pairs of a real and a fake photo of the same bytes."""
     rows = list(zip(everything.paths, everything.digests, everything.labels, strict=True))
     real = {digest: path for path, digest, label in reversed(rows) if label == 0}
     return [(real[digest], path) for path, digest, label in rows if label == 1 and digest in real]
 
 
-def warn_of_copies(splits: dict[str, Seen], folder: Path) -> None:
+def warn_of_copies(splits: dict[str, PhotoSet], folder: Path) -> None:
     """One warning of all that makes the accuracies on validation and test better than they are, with an example."""
 
     def example(pairs: list[tuple[Path, Path]]) -> str:

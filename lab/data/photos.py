@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lab.data.copies import Seen, thumbnail, warn_of_copies
+from lab.data.copies import PhotoSet, thumbnail, warn_of_copies
 from lab.data.decode import View, read_photo, resize
 from lab.data.photo_folders import CLASSES, Layout, PhotoFile, find_photos
-from lab.data.shortcuts import Cues, Shortcut, cues_of, find_shortcut, warn_of_shortcut
+from lab.data.shortcuts import FileTraits, Shortcut, find_shortcut, traits_of, warn_of_shortcut
 from lab.errors import READING, InputError, about, printable, some, warn
-from lab.files import lock, short
+from lab.files import ROOT, lock, short
 from lab.study import SPLITS
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "data"
 BAD_SHARE = 0.1  # up to this share of a class folder's photos, or one, is left out with a warning where unreadable
 
 
@@ -33,7 +33,7 @@ class Photos:
 
     paths[split]: the n files; y[split]: (n,) int64; fingerprint: of all files' bytes, order and labels;
     kept[view][split]: (n, crop, crop, 3) uint8 for the views that fit in memory. Others are streamed.
-    names[split]: the files' paths below the folder of their class; shortcut: see cues.py.
+    names[split]: the files' paths below the folder of their class; shortcut: see shortcuts.py.
     """
 
     paths: dict[str, list[Path]]
@@ -187,7 +187,7 @@ class _Record:
     digest: bytes = b""
     problem: str = ""
     thumbnail: np.ndarray | None = None
-    cues: Cues | None = None
+    traits: FileTraits | None = None
 
 
 def _draw(classes: dict[str, list[PhotoFile]], most: int | None) -> list[_Record]:
@@ -206,7 +206,7 @@ def _decode(records: Sequence[_Record], space: dict[View, np.ndarray], bar: tqdm
             image = read_photo(data)
             for view, pixels in space.items():
                 pixels[number] = resize(image, view)
-            record.thumbnail, record.cues = thumbnail(image), cues_of(data, image)
+            record.thumbnail, record.traits = thumbnail(image), traits_of(data, image)
             record.digest = hashlib.sha256(data).digest()
         except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
             record.problem = str(error).partition("<_io")[0].strip() or type(error).__name__
@@ -239,9 +239,9 @@ def _warn_of_left_out(records: Sequence[_Record], layout: Layout, folder: Path) 
 
 
 def _judge(photos: Photos, read: dict[str, list[_Record]], folder: Path) -> None:
-    """Warn of what makes accuracies say less than they seem to: copies in two splits, cues that are no faces."""
-    seen = {
-        split: Seen(
+    """Warn of what makes accuracies say less than they seem to: copies in two splits, shortcuts."""
+    sets = {
+        split: PhotoSet(
             photos.paths[split],
             photos.names[split],
             [record.digest for record in records],
@@ -250,6 +250,7 @@ def _judge(photos: Photos, read: dict[str, list[_Record]], folder: Path) -> None
         )
         for split, records in read.items()
     }
-    warn_of_copies(seen, folder)
-    photos.shortcut = find_shortcut({s: [record.cues for record in records] for s, records in read.items()}, photos.y)
+    warn_of_copies(sets, folder)
+    traits = {split: [record.traits for record in records] for split, records in read.items()}
+    photos.shortcut = find_shortcut(traits, photos.y)
     warn_of_shortcut(photos.shortcut, folder)

@@ -1,0 +1,1 @@
+"""Figures: how they are made and saved, and what they show: curves, accuracies, gradients, baselines, maps."""

@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lab.data.places import Places
-from lab.draw import charts
+from lab.draw import save
 from lab.errors import printable
 from lab.study import SPLITS
 
@@ -104,7 +104,7 @@ class Atlas:
             if (self.land.flat[self._cells(places.x["train"])] > 0).mean() > 0.95 and (self.land > 0).mean() > 0.02:
                 break
         if colours is None:
-            charts.warn_of_letters(places.countries, "the maps")
+            save.warn_of_letters(places.countries, "the maps")
         self.colours = self._colours(places.y["train"][nearest]) if colours is None else colours
 
     def grid(self, step: int) -> np.ndarray:
@@ -166,7 +166,7 @@ class Atlas:
     def figure(self, title: str, foot: str, columns: int = 1) -> tuple[Figure, Axes | np.ndarray]:
         """A figure for maps side by side, as high as they need."""
         height = 8.6 * self.rows / self.columns
-        fig, axes = charts.figure(title, foot, 1, columns, (8.6 * columns + 0.9, height + 1.6))
+        fig, axes = save.figure(title, foot, 1, columns, (8.6 * columns + 0.9, height + 1.6))
         fig.set_layout_engine("compressed")
         return fig, axes
 
@@ -271,19 +271,19 @@ class Atlas:
 
         def frames() -> Iterator[Image.Image]:
             fig, ax = self.figure(title, foot)
-            charts.write_foot(fig)
+            save.settle(fig)
             fig.set_dpi(80)
             picture = ax.imshow(self.land, origin="lower", extent=self.extent, aspect=self.aspect)
             ax.grid(False)
             ax.set(xticks=[], yticks=[], title=" ")
             ax.spines[:].set_visible(False)
             self.write_names(ax, np.where(self.land > 0, nearest(self.places)(self.grid(self.COARSE)), -1))
-            charts.frame(fig)
+            save.frame(fig)
             fig.set_layout_engine("none")  # nothing moves from now on
             for name, predict in stages:
                 picture.set(data=self.picture(predict, 1)[0], cmap=None)
                 ax.set_title(name)
-                yield charts.frame(fig)
+                yield save.frame(fig)
 
         return Animation(f"{title}, from before training to the last epoch", frames())
 
@@ -292,7 +292,7 @@ class Atlas:
         *early, last = stages
         columns = -(-len(early) // 2)
         height = 2 * 17 / (columns + 2) * self.rows / self.columns  # of the large one
-        fig, axes = charts.figure(title, foot, 2, columns + 2, (18, height + 1.6))
+        fig, axes = save.figure(title, foot, 2, columns + 2, (18, height + 1.6))
         fig.set_layout_engine("compressed")
         grid = axes[0, 0].get_gridspec()
         for name, ax in zip_longest(early, axes[:, :columns].flat):

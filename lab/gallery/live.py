@@ -6,7 +6,7 @@ Numbers are float32 in base64, so that the page gives the answers of PyTorch: a 
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lab.data.photos import Photos, View
 from lab.data.places import Places
 from lab.draw.maps import Atlas, nearest
+from lab.nets.inputs import Inputs, represent
+from lab.tell.baselines import Samples
 
 # ---------------------------------------------------------------------------- the map
 
@@ -25,6 +28,7 @@ LONGEST_NAME = 60  # letters of a country
 MOST_PHOTOS = 12  # that a page shows
 CHECKED = 1_000  # places at which a network's parameters must give its answers
 ACTIVATIONS = {nn.ReLU: "relu", nn.Tanh: "tanh"}
+WAVES = {"sin": np.sin, "cos": np.cos}
 
 
 def pack(values: np.ndarray, kind: str = "<f4") -> str:
@@ -88,20 +92,11 @@ def _leaves(model: nn.Module) -> Iterable[nn.Module]:
         yield from _leaves(module) if type(module) is nn.Sequential else [module]
 
 
-# What the page makes of degrees (n, 2), scale (2, 2) is mean and deviation; the same stands in page.html.
-INPUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "raw": lambda x, scale: x,
-    "standardised": lambda x, scale: (x - scale[0]) / scale[1],
-    "implicit": lambda x, scale: np.hstack([np.sin(tenths / 10 * x) for tenths in range(1, 11)]),
-    "waves": lambda x, scale: np.hstack(
-        [wave(2.0**octave * (x - scale[0]) / scale[1]) for octave in range(-1, 6) for wave in (np.sin, np.cos)]
-    ),
-}
-
-
-def answers(features: str, scale: np.ndarray, shapes: list, numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What the page computes: logits (n, classes) at degrees (n, 2)."""
-    values, numbers = INPUTS[features](x.astype(float), scale), numbers.astype(np.float32).astype(float)
+def answers(inputs: dict, scale: np.ndarray, shapes: list, numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """What the page computes: logits (n, classes) at degrees (n, 2); inputs: as Inputs.described, scale (2, 2)."""
+    z = (x.astype(float) - scale[0]) / scale[1] if inputs["standardised"] else x.astype(float)
+    waves = [WAVES[wave](frequency * z) for frequency in inputs["frequencies"] for wave in inputs["waves"]]
+    values, numbers = np.hstack(waves or [z]), numbers.astype(np.float32).astype(float)
     for count, outputs, activation in shapes:
         weight, bias, numbers = np.split(numbers, [count * outputs, (count + 1) * outputs])
         values = values @ weight.reshape(count, outputs) + bias
@@ -113,31 +108,30 @@ def answers(features: str, scale: np.ndarray, shapes: list, numbers: np.ndarray,
 class Network:
     """One for a live map.
 
-    features: of INPUTS; scale: (2, 2), mean and deviation of the degrees; represent: from degrees (n, 2) to its inputs
-    (n, in); stops: {epoch: (the network then, its test accuracy)}.
+    scale: (2, 2), mean and deviation of the degrees; stops: {epoch: (the network then, its test accuracy)}.
     """
 
     name: str
     seed: int
-    features: str
+    inputs: Inputs
     scale: np.ndarray
-    represent: Callable[[np.ndarray], torch.Tensor]
     stops: dict[int, tuple[nn.Module, float]]
 
     def packed(self, x: np.ndarray) -> dict:
         """As JSON. Raises TypeError where the page would answer otherwise at the places x (n, 2), as after an edit."""
-        if self.features not in INPUTS:
-            raise TypeError(f"features={self.features!r}")
-        epochs = []
+        if not isinstance(self.inputs, Inputs) or not {*self.inputs.waves} <= WAVES.keys():
+            raise TypeError(f"inputs={self.inputs!r}")
+        described, epochs = self.inputs.described(), []
         for epoch, (model, accuracy) in self.stops.items():
             shapes, numbers = parameters(model)
             with torch.no_grad():
-                expected = model.eval()(self.represent(x)).softmax(dim=1).numpy()
-            found = torch.tensor(answers(self.features, self.scale, shapes, numbers, x)).softmax(dim=1).numpy()
+                given = represent(x, self.inputs, self.scale)
+                expected = model.eval()(given).softmax(dim=1).numpy()
+            found = torch.tensor(answers(described, self.scale, shapes, numbers, x)).softmax(dim=1).numpy()
             if not np.allclose(found, expected, atol=0.01, equal_nan=True):
                 raise TypeError("what it makes of its inputs")
             epochs.append([epoch, round(float(accuracy), 6), pack(numbers)])
-        own = {"features": self.features, "scale": self.scale.tolist(), "layers": shapes, "epochs": epochs}
+        own = {"inputs": described, "scale": self.scale.tolist(), "layers": shapes, "epochs": epochs}
         return {"name": self.name, "seed": self.seed, **own}
 
 
@@ -181,6 +175,18 @@ def photos(
     seen = [{"name": name, "number": int(number), "picture": _jpeg(pixels)} for name, number, pixels in pictures]
     held = {"y": y.tolist(), "baselines": baselines, "shown": shown, "photos": seen, "note": note}
     return {"kind": "photos", "shared": {}, **held}
+
+
+def samples(shown: Samples, of: Photos, view: View) -> dict:
+    """The picked photos and more of the candidates, and what each baseline says of all test photos."""
+    others = (number for number in shown.candidates if number not in shown.picked)
+    first = [*shown.picked, *others][:MOST_PHOTOS]
+    seen = of.pixels(view, "test", first) if first else ()
+    names = [of.name("test", number) for number in first]
+    fake = {name: shown.found.fake(name) for name in shown.found.looks}
+    wrong = f"{shown.best} gets right and {' and '.join(shown.group)} wrong"
+    note = f"{len(first)} of the {len(shown.candidates)} photos that {wrong} at 0.5:"
+    return photos(shown.found.y, fake, shown.best, zip(names, first, seen, strict=True), note)
 
 
 def _jpeg(pixels: np.ndarray) -> str:

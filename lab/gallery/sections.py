@@ -1,34 +1,105 @@
-"""What the scripts tell: on the terminal, in the tables OUT/SCRIPT.csv and in OUT/index.html and README.md."""
+"""The gallery's sections are data: OUT/sections/SECTION.json, of which README.md and index.html are two views.
 
-import inspect
+Every number is in OUT/SCRIPT.csv beside them, times in OUT/SCRIPT.seconds.csv.
+"""
+
+import json
 import re
-import shutil
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import UnionType
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 import pandas as pd
 
 from lab import files
-from lab.draw import charts
-from lab.errors import InputError, RunsFailed, escaped, printable, warn
-from lab.gallery import page
-from lab.study import SPLITS, Experiment, Report, Result
-from lab.tell.statistics import show
+from lab.errors import InputError, printable, warn
+from lab.gallery.report import Report
 
 COLUMNS = ["section", "run", "seed", "split", "metric", "value"]
 SECTION = r"\d+(\.\d+)*"
-PAGE = "README.md"  # in OUT, where Git hosts show it
-TITLE = "# Gallery: MLPs against CNNs"
-INTRO = """\
-What every experiment run so far asks and finds: figures, numbers and verdicts, written by `NN_tutorial.py`, `cnn.py`
-and `xg.py` from their finished runs and added to with every call. `python NN_tutorial.py && python cnn.py && python
-xg.py` makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.
+FOLDER = "sections"  # in OUT
+README, PAGE = "README.md", "index.html"  # in OUT; Git hosts show the first one
+NAME = "MLPs against CNNs"
+TITLE = f"Gallery: {NAME}"
+MARK = f'<meta name="generator" content="{NAME}">'  # a line of a page of ours
+INTRO = (
+    "What every experiment run so far asks, what it finds and why, written by `NN_tutorial.py`, `cnn.py` and `xg.py` "
+    "from their finished runs and added to with every call. `python NN_tutorial.py && python cnn.py && python xg.py` "
+    "makes all of it, the command at the end of a section that section; both train only what is not in `runs/` yet.",
+    "A reason is given with the measured condition under which it is true; where a run doesn't meet it, the section "
+    "says so. Numbers are means over n seeds ± their 95% interval, Student's t over the seeds. [ ] is a 95% interval "
+    "over examples: Wilson's, of accuracies where n is 1 or 2, or what the rule names.",
+)
+ELSEWHERE = "move it away or choose another folder with --out"
 
-Numbers are means over n seeds ± their 95% interval, Student's t over the seeds. [ ] is a 95% interval over examples:
-Wilson's, of accuracies where n is 1 or 2, or what the rule names. Verdicts cite the rows of their table."""
+# ---------------------------------------------------------------------------- what a section is
+
+
+class Figure(TypedDict):
+    file: str
+    alt: str
+    still: str  # of an animation, a file that doesn't move
+
+
+class Why(TypedDict):
+    text: str
+    holds: bool
+    condition: str  # what was measured
+    short: str
+
+
+class Table(TypedDict):
+    header: list[str]
+    rows: list[list[str]]
+    against: str  # the label that the last column compares with; empty where there is no such column
+
+
+class Live(TypedDict):
+    kind: str  # of figure, see page.html
+    uses: list[str]  # names of what sections share, in files of their own
+    data: dict
+
+
+class Section(TypedDict):
+    """Texts are plain, of one line each. One that lacks runs has their labels in `failed`, and nothing to show."""
+
+    section: str
+    name: str
+    script: str
+    question: str
+    varied: str
+    headline: str
+    quick: bool
+    figures: list[Figure]
+    whys: list[Why]
+    said: list[str]
+    table: Table
+    rules: list[str]
+    command: str
+    made_in: str
+    read: str  # which data
+    failed: list[str]
+    live: Live | None
+
+
+class Shared(TypedDict):
+    shared: dict
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether JSON is what a type says."""
+    if is_typeddict(kind):
+        parts = get_type_hints(kind)
+        same = isinstance(value, dict) and value.keys() == parts.keys()
+        return same and all(_fits(value[name], part) for name, part in parts.items())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(one, *get_args(kind)) for one in value)
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    return isinstance(value, kind)
 
 
 # ---------------------------------------------------------------------------- files
@@ -37,111 +108,104 @@ Wilson's, of accuracies where n is 1 or 2, or what the rule names. Verdicts cite
 def check_out(out: Path, script: str) -> None:
     """Make the output folder and see that results can be added to what is there. Raises InputError."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # of another script at the same time
+        for folder in (out, out / FOLDER):
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.touch()
+            probe.unlink(missing_ok=True)  # of another script at the same time
     except OSError as error:
-        raise InputError(f"can't write ({error.strerror})", str(out), "choose another folder with --out") from None
+        where = str(error.filename or out)
+        raise InputError(f"can't write ({error.strerror})", where, "choose another folder with --out") from None
     for path in (out / f"{script}.csv", out / f"{script}.seconds.csv"):
-        _read_results(path)
-    _read_page(out / PAGE)
-    page.read_data(out / page.PAGE)
+        _read_numbers(path)
+    _check_line(out / README, f"# {TITLE}", "is not a gallery of ours")
+    _check_line(out / PAGE, MARK, "is not a page of ours")
+    sections, _ = read(out)
+    if (out / README).exists() and not sections:  # of an older version, or they were taken away
+        raise InputError(f"is a gallery without its {FOLDER}/, which would be lost", str(out / README), ELSEWHERE)
+
+
+def _check_line(path: Path, line: str, otherwise: str) -> None:
+    """Raises InputError for a file that has no such line near its start."""
+    try:
+        ours = not path.exists() or line in path.read_text(encoding="utf-8").splitlines()[:9]
+    except (ValueError, OSError):
+        ours = False
+    if not ours:
+        raise InputError(otherwise, str(path), ELSEWHERE)
 
 
 def writing(out: Path) -> AbstractContextManager:
     """To draw and save inside: a script that another terminal has started on the same folder waits for its turn."""
-    return files.lock(out / "runs" / f"{PAGE}.lock")
+    return files.lock(out / "runs" / f"{README}.lock")
 
 
-def _read_results(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
+def read(out: Path) -> tuple[list[Section], dict[str, dict]]:
+    """All sections, in their order, and by name what live figures share. Raises InputError for files of others."""
+    held = {path.stem: _load(path) for path in (out / FOLDER).glob("*.json")}
+    sections = [held[name] for name in sorted(filter(_is_number, held), key=_numbers)]
+    shared = {name: one["shared"] for name, one in sorted(held.items()) if not _is_number(name)}
+    for one in sections:
+        for name in one["live"]["uses"] if one["live"] else ():
+            if name not in shared:
+                where = str(out / FOLDER / f"{name}.json")
+                raise InputError(f"is missing, section {one['section']} uses it", where, "restore it or change --out")
+    return sections, shared
+
+
+def _load(path: Path) -> dict:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, IsADirectoryError):
-        table = pd.DataFrame()
-    if list(table.columns) != COLUMNS or not table["section"].str.fullmatch(SECTION).all():
-        raise InputError("is not a table of results", str(path), "move it away or choose another folder with --out")
-    return table
+        held = json.loads(path.read_text(encoding="utf-8"))
+        ours = held.pop("gallery") == NAME
+    except (ValueError, OSError, LookupError, AttributeError, TypeError, RecursionError):
+        ours = False
+    if ours and _is_number(path.stem):
+        ours = _fits(held, Section) and held["section"] == path.stem
+        ours = ours and all(len(row) == len(held["table"]["header"]) for row in held["table"]["rows"])
+    elif ours:
+        ours = _fits(held, Shared)
+    if not ours:
+        raise InputError("is not a section of ours, or damaged", str(path), ELSEWHERE)
+    return held
 
 
-def _read_page(path: Path) -> dict[str, str]:
-    """{section: its text} of a saved gallery."""
-    if not path.exists():
-        return {}
-    try:
-        start, *texts = path.read_text(encoding="utf-8").split("\n## ")
-    except (ValueError, IsADirectoryError):
-        start, texts = "", []
-    sections = {text.partition(" ")[0]: text.strip() for text in texts}
-    if start.partition("\n")[0] != TITLE or not all(re.fullmatch(SECTION, section) for section in sections):
-        raise InputError("is not a gallery of ours", str(path), "move it away or choose another folder with --out")
-    return sections
+def save(out: Path, section: Section, report: Report) -> None:
+    """Keep a section, its live figure and its numbers, inside `writing`; what else the files hold stays."""
+    live = dict(report.live or {})
+    shared = live.pop("shared", {})
+    section["live"] = {"kind": live.pop("kind"), "uses": [*shared], "data": live} if live else None
+    for name, data in shared.items():
+        _write(out / FOLDER / f"{name}.json", {"shared": data})
+    _write(out / FOLDER / f"{section['section']}.json", section)
+    sections, kept = read(out)
+    for name in kept.keys() - {name for one in sections if one["live"] for name in one["live"]["uses"]}:
+        (out / FOLDER / f"{name}.json").unlink()
+    _save_numbers(out, section, report)
 
 
-def save_reports(
-    out: Path,
-    script: str,
-    experiments: Sequence[Experiment],
-    reports: dict[str, Report],
-    lacking: dict[str, list[str]],
-    texts: dict[str, str],
-) -> None:
-    """Write OUT/SCRIPT.csv, OUT/SCRIPT.seconds.csv and the gallery, inside `writing`; what else they hold stays.
-
-    texts: {section: what `describe` says of it}. A section that lacks runs has a row with the metric `failed` for each
-    and no other; if there are any, RunsFailed is raised at the end. Raises InputError where --redraw has found nothing
-    to draw.
-    """
-    if not reports and not lacking:
-        remedy = "give the options that they were made with, or leave out --redraw"
-        raise InputError("no experiment has all its finished runs", str(out / "runs" / script), remedy)
-    for times, path in ((False, out / f"{script}.csv"), (True, out / f"{script}.seconds.csv")):
-        rows = [
-            (section, run, seed, split, metric, repr(float(value)))
-            for section, report in reports.items()
-            for run, cells in report.rows.items()
-            for (split, metric), values in cells.items()
-            if is_time(metric) == times and values.ndim == 1
-            for seed, value in enumerate(values)
-        ]
-        if not times:
-            rows += [(section, run, "", "", "failed", "1.0") for section, runs in lacking.items() for run in runs]
-        kept = _read_results(path)
-        kept = kept[~kept["section"].isin([*reports, *lacking])]
-        table = pd.concat([kept, pd.DataFrame(rows, columns=COLUMNS)])
-        table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
-        files.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
-
-    sections, data = _read_page(out / PAGE), page.read_data(out / page.PAGE)
-    for experiment in experiments:
-        section = experiment.section
-        if section in lacking:
-            texts[section] = f"**Failed: {_markdown(', '.join(lacking[section]))}**"
-        if section in texts:  # else left out by --redraw
-            sections[section] = f"{section} {experiment.name}\n\n{texts[section]}"
-            page.add_data(data, section, reports[section].live if section in reports else None)
-    sections = {section: sections[section] for section in sorted(sections, key=_numbers)}
-    files.write_whole(out / PAGE, _gallery(sections).encode())
-    text = page.page(TITLE.removeprefix("# "), INTRO, sections, data, out)
-    files.write_whole(out / page.PAGE, text.encode())
-    if lacking:
-        raise RunsFailed(lacking, out / f"{script}.csv")
+def _write(path: Path, held: Section | Shared) -> None:
+    text = json.dumps({"gallery": NAME} | held, indent=1, ensure_ascii=False, allow_nan=False)
+    files.write_whole(path, f"{text}\n".encode())
 
 
-def warn_of_other_data(out: Path, script: str, read: str) -> None:
-    """Warn where the page keeps sections of this script of other data than what was read now, lest they be compared."""
-    mine = {s: text for s, text in _read_page(out / PAGE).items() if f"Made with `python {script}.py" in text}
-    lines = {section: re.findall("^Data: .+$", text, re.MULTILINE) for section, text in mine.items()}
-    other = [section for section, line in lines.items() if line and line != [_data(read)]]
+def warn_of_other_data(out: Path, script: str, data: str) -> None:
+    """Warn where the gallery keeps sections of this script of other data than what was read now."""
+    mine = [one for one in read(out)[0] if one["script"] == script and one["read"]]
+    other = [one["section"] for one in mine if one["read"] != printable(data)]
     if other:
         what = f"{'sections' if len(other) > 1 else 'section'} {', '.join(other)} {'are' if len(other) > 1 else 'is'}"
-        warn(f"{what} of other data, see the line Data there, {out / PAGE}, choose another --out to keep them apart")
+        warn(f"{what} of other data, see the line Data there, {out / README}, choose another --out to keep them apart")
 
 
-def _data(read: str) -> str:
-    return f"Data: {_markdown(printable(read))}."
+def _is_number(name: str) -> bool:
+    return re.fullmatch(SECTION, name) is not None
+
+
+def _numbers(section: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in section.split("."))
+
+
+# ---------------------------------------------------------------------------- numbers
 
 
 def is_time(metric: str) -> bool:
@@ -149,125 +213,38 @@ def is_time(metric: str) -> bool:
     return metric.split("_")[0] == "seconds"
 
 
-def _numbers(section: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in section.split("."))
-
-
-# ---------------------------------------------------------------------------- texts
-
-
-def _gallery(sections: dict[str, str]) -> str:
-    """README.md: what it is, every finding in a table, the sections, which are in order."""
-    findings = [["section", "name", "finding"]]
-    for section, text in sections.items():
-        heading = text.partition("\n")[0]
-        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        finding = re.search(r"^\*\*(.+)\*\*$", text, re.MULTILINE)
-        findings.append([f"[{section}](#{anchor})", heading.partition(" ")[2], finding[1] if finding else ""])
-    return "\n\n".join([TITLE, INTRO, _grid(findings), *(f"## {text}" for text in sections.values())]) + "\n"
-
-
-def describe(
-    experiment: Experiment,
-    report: Report,
-    script: str,
-    made_in: str = "",
-    quick: bool = False,
-    again: str = "",
-    read: str = "",
-) -> str:
-    """An experiment's section of the gallery in Markdown, with the report's figures.
-
-    again: the options that made it; read: what data were read.
-    """
-    headline = _markdown("QUICK RUN, NOT A RESULT: " * quick + report.headline)
-    question = inspect.getdoc(experiment.report) or f"{experiment.summary[0].upper()}{experiment.summary[1:]}."
-    figures = [(charts.alt_text(figure), f"{name}.png") for name, figure in report.figures.items()]
-    figures += [(animation.title, f"{name}.webp") for name, animation in report.animations.items()]
-    together = "±\N{NO-BREAK SPACE}"  # where a cell is narrow it breaks before the sign
-    return "\n\n".join(
-        [
-            re.sub(r"\n+(Varied|Look for):", r"\n\n*\1:*", question),
-            *(f"![{_markdown(shown)}]({name})" for shown, name in figures),
-            f"**{headline}**",
-            _grid([[_markdown(cell).replace("± ", together) for cell in line] for line in _table(report, 7, 4)]),
-            "\n".join(f"- {_markdown(verdict)}" for verdict in report.verdicts),
-            "Rule: " + ";\n".join(map(_markdown, report.definitions)),
-            f"Made with `{printable(f'python {script}.py {experiment.name}{again}')}`{made_in and f' in {made_in}'}; "
-            f"all numbers: [{script}.csv]({script}.csv).",
-            *([_data(read)] if read else []),
-        ]
-    )
-
-
-def brief(experiment: Experiment, report: Report) -> str:
-    """The report as text for a terminal or a log: headline, table, verdicts; others' names can't command it."""
-    width = shutil.get_terminal_size().columns
-    whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
-    title = textwrap.fill(f"{experiment.section} {experiment.name}: {report.headline}", **whole)
-    header, *lines = _table(report, 7, 3)
-    cells = [line[3:] for line in lines]
-    names = [f"{number}  {' '.join(run.split())}" for number, run, *_ in lines]
-    table = pd.DataFrame(cells, names, header[3:]).to_string(line_width=max(width, 20), justify="left")
-    table = [re.sub(" +$", "", table, flags=re.MULTILINE), ""] if lines else []
-    verdicts = [textwrap.fill(f"- {verdict}", subsequent_indent="  ", **whole) for verdict in report.verdicts]
-    return escaped("\n".join(["", title, "", *table, *verdicts]))
-
-
-def _columns(report: Report) -> list[tuple[str, str]]:
-    """(split, metric) of all columns; the ends of intervals stand in their metric's."""
-    columns = list(dict.fromkeys(key for cells in report.rows.values() for key in cells if cells[key].ndim == 1))
-    ends = {(split, f"{metric}_{end}") for split, metric in columns for end in ("low", "high")}
-    return [column for column in columns if column not in ends]
-
-
-def _table(report: Report, most: int, digits: int) -> list[list[str]]:
-    """Header and rows, mean ± 95% interval, of the `most` columns that say most.
-
-    Those are test and validation accuracy first, then what only this section measures.
-    """
-    columns = _columns(report)
-
-    def weight(column: tuple[str, str]) -> tuple[int, int]:
-        split, metric = column
-        accurate, own = metric == "accuracy", sum(other == metric for _, other in columns) == 1
-        return (0 if accurate and split != "train" else 1 if own else 2 if accurate else 3, -SPLITS.index(split))
-
-    columns = [column for column in columns if column in sorted(columns, key=weight)[:most]]
-    table = [["row", "run", "n", *(f"{split} {metric}".replace("_", " ") for split, metric in columns)]]
-    for number, (run, cells) in enumerate(report.rows.items(), 1):
-        table.append([str(number), run, str(max(map(len, cells.values()), default=0))])
-        table[-1] += [_cell(cells, *column, report.examples, digits) if column in cells else "" for column in columns]
+def _read_numbers(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, IsADirectoryError):
+        table = pd.DataFrame()
+    if list(table.columns) != COLUMNS or not table["section"].str.fullmatch(SECTION).all():
+        raise InputError("is not a table of results", str(path), ELSEWHERE)
     return table
 
 
-def _cell(cells: dict, split: str, metric: str, examples: dict[str, int], digits: int) -> str:
-    """Mean ± 95% interval, or mean [METRIC_low, METRIC_high] where the cells have these."""
-    digits = 3 if is_time(metric) else digits
-    ends = [cells[split, f"{metric}_{end}"] for end in ("low", "high") if (split, f"{metric}_{end}") in cells]
-    if len(ends) == 2:
-        return "{} [{}, {}]".format(
-            *(show(np.mean(x, keepdims=True), 0, digits) for x in (cells[split, metric], *ends))
-        )
-    return show(cells[split, metric], examples.get(split, 0) if metric == "accuracy" else 0, digits)
+def _save_numbers(out: Path, section: Section, report: Report) -> None:
+    """Put the rows of a section in the place of those that it had; each failed run has one with the metric `failed`."""
+    rows = [*_rows(report), *((run, "", "", "failed", 1.0) for run in section["failed"])]
+    for times, end in ((False, ""), (True, ".seconds")):
+        path = out / f"{section['script']}{end}.csv"
+        own = [(section["section"], *row[:-1], repr(float(row[-1]))) for row in rows if is_time(row[-2]) == times]
+        kept = _read_numbers(path)
+        table = pd.concat([kept[kept["section"] != section["section"]], pd.DataFrame(own, columns=COLUMNS)])
+        table = table.sort_values("section", key=lambda ids: ids.map(_numbers), kind="stable")
+        files.write_whole(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
-def _grid(table: list[list[str]]) -> str:
-    """A Markdown table whose first line is the header."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in table]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def _markdown(text: str) -> str:
-    """The text in one line, shown as it is: names of countries and files are others' and may hold marks."""
-    return re.sub(r"[\\`*_|]|<(?=\S)|&(?=[#\w]+;)|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
-
-
-def made_in(results: Iterable[Result]) -> str:
-    """`84.3 s of training on MACHINE`, from what the kept runs say of themselves; empty where they don't."""
-    results = list(results)
-    seconds = np.array([sum(result.seconds for result in results)])
-    machines = sorted({machine for result in results for machine in result.machines})
-    return f"{show(seconds, digits=3)} s of training on {'; '.join(machines)}" if machines else ""
+def _rows(report: Report) -> Iterator[tuple]:
+    """(run, seed, split, metric, value): all cells of each run, then its difference to the reference."""
+    for run, cells in report.rows.items():
+        for (split, metric), values in cells.items():
+            if values.ndim == 1:
+                yield from ((run, seed, split, metric, value) for seed, value in enumerate(values))
+        if run in report.differences:
+            found, (split, _) = report.differences[run], report.judged
+            ends = {"gain": np.mean(found.gain), "gain_low": found.low, "gain_high": found.high, "gain_holm_p": found.p}
+            if np.isfinite(ends["gain"]):
+                yield from ((run, "", split, end, value) for end, value in ends.items() if np.isfinite(value))

@@ -1,0 +1,1 @@
+"""Networks: how they are trained fast, all seeds at once, recorded and restored; backbones; references without any."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from lab.nets.stack import Stack
 from lab.run.progress import Reached
+from lab.study import OF_FIRST
 
 BLOCK = 1024  # examples evaluated together, so that activations stay in the processor's cache
 
@@ -35,9 +36,9 @@ def evaluate(networks, x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np
 def record(training: Iterator, config: Any, sets: dict, updates: int, progress: Callable[[float], None]) -> dict:
     """Let a training run to its end and record.
 
-    training yields (Stack or Plain, losses) after each update; config: its `epochs`, `checks` per epoch, `gradients`
-    and epochs to `keep`; sets: {split: (x (in, n), y (n,))}; updates: per epoch. Returns arrays with S seeds, E epochs,
-    K checks on the way in all, L layers:
+    training yields (Stack or Plain, losses) after each update; config: its `epochs`, `checks` per epoch, `gradients`,
+    epochs to `keep` and frames of the `film`; sets: {split: (x (in, n), y (n,))}; updates: per epoch. Returns arrays
+    with S seeds, E epochs, K checks on the way in all, L layers:
 
     loss_SPLIT, accuracy_SPLIT (S, E), nats and fraction, after every epoch on `sets`;
     right_SPLIT@EPOCH (S, n), which examples each network gets right, after the last and the `keep` epochs;
@@ -45,16 +46,21 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
     seconds (S, E), of training so far, the stack's divided by its networks; updates (S,), per epoch; stacked (S,);
     check_loss, check_updates, check_seconds (S, K): the same on the way;
     gradient (S, E, L), mean absolute weight gradient, averaged over the batches (where config.gradients);
-    EPOCH.NAME (S, ...), the networks' state_dict after these epochs.
+    EPOCH.NAME (S, ...), the networks' state_dict after these epochs;
+    film.NAME (F, ...), the first network's after film.updates (F,) updates, where config.film.
     """
     checks = min(config.checks, updates)
     curves, arrays, clock = defaultdict(list), {}, 0.0
+    frames, film, made = frames_of(config.film, updates * config.epochs), [], 0
     for epoch in range(1, config.epochs + 1):
         losses, gradient = [], 0.0
         for check in range(checks):
             started = time.perf_counter()
             for networks, loss in islice(training, (check + 1) * updates // checks - check * updates // checks):
                 losses.append(loss)
+                made += 1
+                if made in frames:
+                    film.append({name: value[0].cpu().numpy().copy() for name, value in networks.state().items()})
                 if config.gradients:
                     gradient += networks.gradient.abs()
             clock += time.perf_counter() - started
@@ -77,16 +83,26 @@ def record(training: Iterator, config: Any, sets: dict, updates: int, progress: 
             arrays |= {f"right_{split}@{epoch}": right for split, (_, right) in found.items()}
             arrays |= {f"{epoch}.{name}": value.cpu().numpy().copy() for name, value in networks.state().items()}
     arrays |= {name: np.stack(curve, axis=1) for name, curve in curves.items()}
+    if film:
+        arrays |= {f"{OF_FIRST}{name}": np.stack([state[name] for state in film]) for name in film[0]}
+        arrays[f"{OF_FIRST}updates"] = np.array(sorted(frames))
     arrays["updates"] = np.full(networks.count, updates)
     arrays["stacked"] = np.full(networks.count, isinstance(networks, Stack))
     arrays["check_updates"] = np.tile(np.arange(1, checks * config.epochs + 1) * updates // checks, (networks.count, 1))
     return arrays
 
 
-def restore(model: nn.Module, arrays: dict, epoch: int, replica: int) -> None:
-    """Give a network the parameters that one of S had after an epoch, from the arrays of `record`."""
-    start = f"{epoch}."
-    state = {name.removeprefix(start): values[replica] for name, values in arrays.items() if name.startswith(start)}
+def frames_of(count: int, updates: int) -> set[int]:
+    """After which updates the states for a film of so many frames are kept; the first, 0, needs none.
+
+    The n-th one's share of all updates grows as n squared, as early ones change most.
+    """
+    return {round(updates * (n / (count - 1)) ** 2) for n in range(1, count)} - {0}
+
+
+def restore(model: nn.Module, arrays: dict, start: str, row: int) -> None:
+    """Give a network the parameters in the rows of the arrays of `record` whose names start so, `EPOCH.` or `film.`."""
+    state = {name.removeprefix(start): values[row] for name, values in arrays.items() if name.startswith(start)}
     model.load_state_dict({name: torch.tensor(value) for name, value in state.items()}, strict=False)
 
 

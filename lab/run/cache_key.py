@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from lab.files import ROOT
+
+PLANS = ("budget", "work", "needs")  # of a configuration, see lab/study.py: which runs there are, not what they give
 
 
 def ours(file: str | None, module: str = "") -> bool:
@@ -33,7 +35,7 @@ def ours(file: str | None, module: str = "") -> bool:
 @functools.cache
 def _inside(file: str) -> bool:
     path = Path(file).resolve()  # the repository may be reached through a link
-    return Path(file).is_absolute() and path.is_relative_to(ROOT) and "site-packages" not in path.parts
+    return Path(file).is_absolute() and path.is_relative_to(ROOT.resolve()) and "site-packages" not in path.parts
 
 
 def fingerprint(*things: Any) -> str:
@@ -55,21 +57,9 @@ def fingerprint(*things: Any) -> str:
 def describe(thing: Any) -> tuple[str, list]:
     """A text that is the same for the same thing in another process, and the things that it is made of or refers to."""
     if inspect.isfunction(thing):
-        module = thing.__globals__.get("__name__", "")  # not __module__: a wrapper has the one of what it wraps
-        if not ours(thing.__code__.co_filename, module):
-            wrapped = [thing.__wrapped__] if hasattr(thing, "__wrapped__") else []
-            return f"{module}.{thing.__code__.co_qualname}", wrapped
-        cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
-        defaults = [thing.__defaults__, thing.__kwdefaults__]
-        code = "\n".join(map(_text, _codes(thing.__code__)))
-        return f"{thing.__qualname__} {code}", [*defaults, *cells, *_globals(thing.__code__, thing.__globals__)]
+        return _describe_function(thing)
     if isinstance(thing, type):
-        if not _of_ours(thing):
-            return f"{thing.__module__}.{thing.__qualname__}", []
-        fields = getattr(thing, "__dataclass_fields__", {}).values()
-        defaults = [(field.name, field.default, field.default_factory) for field in fields]
-        members = () if issubclass(thing, BaseException) else _members(thing)  # a run that raises gives no numbers
-        return thing.__qualname__, [*thing.__bases__, *defaults, *members]
+        return _describe_class(thing)
     if dataclasses.is_dataclass(thing):
         values = [(field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing)]
         return type(thing).__qualname__, [*type(thing).__bases__, *values, *_members(type(thing), made=True)]
@@ -97,6 +87,26 @@ def describe(thing: Any) -> tuple[str, list]:
         return text, []
     state = getattr(thing, "__dict__", {}) if _of_ours(type(thing)) else {}
     return type(thing).__qualname__, [type(thing), state]
+
+
+def _describe_function(function: types.FunctionType) -> tuple[str, list]:
+    module = function.__globals__.get("__name__", "")  # not __module__: a wrapper has the one of what it wraps
+    if not ours(function.__code__.co_filename, module):
+        wrapped = [function.__wrapped__] if hasattr(function, "__wrapped__") else []
+        return f"{module}.{function.__code__.co_qualname}", wrapped
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    code = "\n".join(map(_text, _codes(function.__code__)))
+    return f"{function.__qualname__} {code}", [*defaults, *cells, *_globals(function.__code__, function.__globals__)]
+
+
+def _describe_class(kind: type) -> tuple[str, list]:
+    if not _of_ours(kind):
+        return f"{kind.__module__}.{kind.__qualname__}", []
+    fields = getattr(kind, "__dataclass_fields__", {}).values()
+    defaults = [(field.name, field.default, field.default_factory) for field in fields]
+    members = () if issubclass(kind, BaseException) else _members(kind)  # a run that raises gives no numbers
+    return kind.__qualname__, [*kind.__bases__, *defaults, *members]
 
 
 def _of_ours(kind: type) -> bool:
@@ -169,6 +179,8 @@ def _members(kind: type, made: bool = False) -> Iterator[Any]:
     made: of an instance that has its values.
     """
     for name, value in vars(kind).items():
+        if name in PLANS:
+            continue
         if isinstance(value, (staticmethod, classmethod, functools.cached_property, property)):
             value = getattr(value, "__func__", None) or getattr(value, "func", None) or value.fget
         if inspect.isfunction(value):

@@ -9,11 +9,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 from lab.errors import InputError
-
-ROOT = Path(__file__).parents[2]
+from lab.files import ROOT
 
 
 class GaveUp(Exception):
@@ -27,22 +26,11 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
     What it gives raises GaveUp where a call may be tried again. Raises InputError where no scheduler or worker answers,
     where the scheduler is lost, and for a worker that might give other results.
     """
-    try:
-        import cloudpickle
-        from distributed import Client, KilledWorker
-        from distributed.comm import CommClosedError
-    except ImportError:
-        remedy = 'python -m pip install -e ".[cluster]"'
-        raise InputError("dask.distributed is not installed", f"--cluster {address}", remedy) from None
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # one line will say it
     where = f"--cluster {address}"
-    try:
-        client = Client(address, timeout=5, set_as_default=False)
-    except (OSError, ValueError) as error:
-        remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
-        raise InputError(f"no Dask scheduler answers ({error})", where, remedy) from None
-    with client:
+    with _client(address, where) as client:
+        import cloudpickle
+        from distributed.comm import CommClosedError
+
         on_worker, to_give, given = _on_worker(), (_source(), pickle.dumps(data)), ()
 
         def submit(call: Callable) -> Future:
@@ -56,24 +44,48 @@ def executor(address: str, data: tuple, versions: dict[str, str]) -> Iterator[Ca
                     remedy = f"start some with `dask worker {address} --nthreads 1`"
                     raise InputError("the scheduler has no workers", where, remedy) from None
                 given = client.scatter(to_give, broadcast=True, hash=False)
-            future = Future()
-
-            def end(task) -> None:  # Dask's own executor forgets what it is fetching when the scheduler dies
-                try:
-                    future.set_result(task.result())
-                except (KilledWorker, CancelledError) as error:
-                    future.set_exception(GaveUp() if client.status == "running" else error)
-                except BaseException as error:
-                    future.set_exception(error)
-
-            client.submit(on_worker, given, cloudpickle.dumps((call, versions)), pure=False).add_done_callback(end)
-            return future
+            return _future(client.submit(on_worker, given, cloudpickle.dumps((call, versions)), pure=False), client)
 
         try:
             yield submit
         except (CancelledError, CommClosedError):
             remedy = "finished runs are kept, the same command goes on from here"
             raise InputError("the scheduler is lost", where, remedy) from None
+
+
+def _client(address: str, where: str) -> Any:
+    """Dask's own."""
+    try:
+        import cloudpickle  # noqa: F401
+        from distributed import Client
+    except ImportError:
+        remedy = 'python -m pip install -e ".[cluster]"'
+        raise InputError("dask.distributed is not installed", where, remedy) from None
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # one line will say it
+    try:
+        return Client(address, timeout=5, set_as_default=False)
+    except (OSError, ValueError) as error:
+        remedy = "start it with `dask scheduler`, and `dask worker ADDRESS --nthreads 1` on each machine"
+        raise InputError(f"no Dask scheduler answers ({error})", where, remedy) from None
+
+
+def _future(task: Any, client: Any) -> Future:
+    """Of what a task gives; Dask's own executor forgets what it is fetching when the scheduler dies."""
+    from distributed import KilledWorker
+
+    future = Future()
+
+    def end(task: Any) -> None:
+        try:
+            future.set_result(task.result())
+        except (KilledWorker, CancelledError) as error:
+            future.set_exception(GaveUp() if client.status == "running" else error)
+        except BaseException as error:
+            future.set_exception(error)
+
+    task.add_done_callback(end)
+    return future
 
 
 def _source() -> bytes:

@@ -15,8 +15,8 @@ from typing import TextIO
 import joblib
 import torch
 
-from lab.draw import charts
 from lab.errors import InputError, RunsFailed, encodable, library_warnings, say, warn
+from lab.files import ROOT
 from lab.run import interrupt
 from lab.study import Experiment
 
@@ -49,6 +49,22 @@ def parse_arguments(
     The help shows the first two paragraphs of `doc`: title and examples. `options(parser)` adds a script's own options
     and sets other defaults.
     """
+    parser = _parser(doc, experiments)
+    if options:
+        options(parser)
+    arguments = parser.parse_args(argv)
+    arguments.again = _again(parser, arguments)
+    arguments.experiments = _chosen(experiments, arguments.names)
+    arguments.out = arguments.out or Path("quick" if arguments.quick else "plots")
+    arguments.device = device = choose_device(arguments.device)
+    if arguments.redraw and arguments.fresh:
+        raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
+    arguments.by_memory = not arguments.jobs
+    arguments.jobs = arguments.jobs or {"cpu": cores(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    return arguments
+
+
+def _parser(doc: str | None, experiments: Sequence[Experiment]) -> argparse.ArgumentParser:
     parser = _Parser(
         usage="python %(prog)s [NAME ...] [OPTION ...]",
         description="\n\n".join((doc or "").split("\n\n")[:2]),
@@ -58,38 +74,30 @@ def parse_arguments(
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="experiments to run (default: all)")
     add("--list", action=_List, experiments=experiments, help="name the experiments and stop")
-    add("--data", type=Path, default=Path(__file__).parents[2] / "data", metavar="DIR", help="folder of your own data")
+    add("--data", type=Path, default=ROOT / "data", metavar="DIR", help="folder of your own data")
     add("--out", type=Path, metavar="DIR", help="folder of the results (default: plots, or quick with --quick)")
     add("--seeds", type=whole(1, 1000), default=5, metavar="N", help="repetitions of every run (default: %(default)s)")
     add("--jobs", type=whole(1, 1000), metavar="N", help="worker processes (default: as cores and memory allow)")
     devices = ["auto", "cpu", "cuda", "mps"]
     add("--device", choices=devices, default="auto", metavar="NAME", help="cpu, cuda, mps or auto (default)")
     beside = "svg or pdf: figures in it too, beside the PNG"
-    add("--format", choices=charts.FORMATS, default="png", metavar="NAME", help=beside)
+    add("--format", choices=["png", "svg", "pdf"], default="png", metavar="NAME", help=beside)
     add("--quick", action="store_true", help="walk every code path on a tiny budget; no results")
     add("--fresh", action="store_true", help="forget the finished runs of these experiments")
     add("--redraw", action="store_true", help="draw what has been run again; train nothing")
     add("--cluster", metavar="ADDRESS", help="train on the workers of this Dask scheduler")
-    if options:
-        options(parser)
-    arguments = parser.parse_args(argv)
-    arguments.again = _again(parser, arguments)
+    return parser
+
+
+def _chosen(experiments: Sequence[Experiment], names: Sequence[str]) -> list[Experiment]:
+    """Those named or, without names, those that are done by default, in the order of the script."""
     by_name = {experiment.name: experiment for experiment in experiments}
-    for name in arguments.names:
+    for name in names:
         if name not in by_name:
             near = "".join(f"did you mean {n}? " for n in difflib.get_close_matches(name, by_name, 1))
             remedy = f"{near}choose from {' '.join(by_name)}"
             raise InputError(f"unknown experiment '{name}'", "on the command line", remedy)
-    arguments.experiments = [
-        e for e in experiments if e.name in arguments.names or e.by_default > bool(arguments.names)
-    ]
-    arguments.out = arguments.out or Path("quick" if arguments.quick else "plots")
-    arguments.device = device = choose_device(arguments.device)
-    if arguments.redraw and arguments.fresh:
-        raise InputError("--redraw needs the runs that --fresh forgets", "on the command line", "give one of them")
-    arguments.by_memory = not arguments.jobs
-    arguments.jobs = arguments.jobs or {"cpu": cores(), "cuda": torch.cuda.device_count(), "mps": 1}[device]
-    return arguments
+    return [one for one in experiments if (one.name in names if names else one.by_default)]
 
 
 def cores() -> int:

@@ -67,8 +67,9 @@ def _in_main_thread() -> bool:
 if _own_process():
     signal.signal(signal.SIGINT, _leave)  # until `listening` is entered, when there is nothing to clear up yet
     sys.excepthook = _tell
-    # What libraries say, or stop at, while they are imported: of joblib lab/run/runs.py says it, and matplotlib is to read
-    # no file but ours and to choose no backend.
+    # What libraries say, or stop at, while they are imported: of joblib lab/run/pool.py says it. Matplotlib reads its
+    # settings when it is imported first, by whomever; so here it is told to read no file but ours, which has no mistake
+    # that would be printed, and to choose no backend.
     warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     os.environ |= {"MATPLOTLIBRC": str(STYLE), "MPLBACKEND": "agg"}

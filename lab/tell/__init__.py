@@ -1,0 +1,1 @@
+"""What numbers say: intervals, differences and their tests, the words that sections share."""

@@ -1,4 +1,4 @@
-"""The sentences of the reports: numbers in, words out, each with the rule that it rests on as its `rule`.
+"""Headlines, and words that several sections share: numbers in, words out, with the rule they rest on as their `rule`.
 
 A threshold stands once, in the constant that both the code and its rule read.
 """
@@ -7,172 +7,138 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lab.errors import plural
-from lab.study import Result, Rows
+from lab.study import Cells, Condition, Result, Rows
 from lab.tell import statistics
-from lab.tell.statistics import UNCLEAR, Difference, compare
+from lab.tell.statistics import UNCLEAR, Difference, choose, wilson
 
-
-def cite(rows: Rows, *labels: str) -> str:
-    """`(rows 1, 3)`: the numbers of these rows in their table."""
-    numbers = [str(list(rows).index(label) + 1) for label in dict.fromkeys(labels)]
-    return f"(row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})"
+# ---------------------------------------------------------------------------- headlines
 
 
 def named(labels: Sequence[str]) -> str:
-    """What `statistics.best` returns, in words."""
+    """The first of some labels and that no difference to the others is shown."""
     first, *level = labels
     others = ", ".join(level) if len(level) < 3 else f"{len(level)} others"
     return f"{first} ({UNCLEAR} to {others})" if level else first
 
 
-def difference(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> str:
-    """The sentence on row b against row a, by the rule of `compare`."""
-    word, gap = compare(rows, a, b, split, metric)
-    return f"{b} against {a}, {split} {metric.replace('_', ' ')}: {word} ({gap}) {cite(rows, a, b)}."
+def best(report) -> str:
+    """The headline of a lab.gallery.report.Report that holds its rows against the best."""
+    return f"Best: {named(report.level)}, test accuracy {report.of(report.reference):.3f}"
 
 
-def selection_bias(rows: Rows, labels: Iterable[str]) -> str:
-    """The sentence on what choosing on test would have picked, and by how much its accuracy would have flattered."""
-    labels = list(labels)
-    honest = statistics.choose(rows, labels)
-    taken, gain, by_seed = statistics.selection_bias(rows, labels)
-    return (
-        f"Choosing on test would have picked {taken}{' too' if taken == honest else ''} and flattered the test "
-        f"accuracy by {gain.mean():.4f}; choosing for each seed, by {by_seed.mean():.4f}, at most {by_seed.max():.4f} "
-        f"{cite(rows, honest, taken)}."
-    )
+def best_to_worst(report) -> str:
+    """The same with the worst, where it differs."""
+    first, worst = report.reference, choose(report.rows, [x for x in report.rows if x not in report.beside], sign=-1)
+    top, bottom = (f"{report.of(label):.3f}" for label in (first, worst))
+    if first == worst:
+        return f"All have the same validation accuracy; test accuracy of {first}: {top}"
+    if worst in report.level:
+        return f"{UNCLEAR.capitalize()} between best, {first}, and worst, {worst}: test accuracy {top}, {bottom}"
+    return f"{best(report)}; worst: {worst}, {bottom}"
 
 
-def chosen(labels: Sequence[str], rows: Rows) -> str:
-    """What validation chose, as `statistics.best` gives it, and its test accuracy."""
-    test = statistics.show(rows[labels[0]]["test", "accuracy"])
-    return f"Chosen on validation: {named(labels)}, test accuracy {test} {cite(rows, *labels)}."
-
-
-def best_to_worst(first: Sequence[str], last: Sequence[str], test: dict[str, float]) -> str:
-    """The headline of a comparison: what `statistics.best` finds at both ends, and test accuracies by label."""
-    top, bottom = f"{test[first[0]]:.3f}", f"{test[last[0]]:.3f}"
-    if first[0] == last[0]:
-        return f"All have the same validation accuracy; test accuracy of {first[0]}: {top}"
-    if last[0] in first:
-        between = f"{UNCLEAR.capitalize()} between best, {first[0]}, and worst, {last[0]}"
-        return f"{between}: test accuracy {top}, {bottom}"
-    return f"Best: {named(first)}, test accuracy {top}; worst: {named(last)}, {bottom}"
+def scored(name: str, cells: Cells, n: int) -> str:
+    """The test accuracy of a row and its interval over n examples."""
+    mean, low, high = statistics.accuracy_on_test(cells, n)
+    return f"{name}: test accuracy {mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 # ---------------------------------------------------------------------------- curves of the loss
 
-ABOVE_PRIOR = 0.01  # shares
+UNBOUNDED = 10  # times
+NEAR_PRIOR = 0.04  # shares
 STILL_FALLING = 0.05
 UNSTABLE = 0.10
 RISEN = 0.05
-OVER_FIT, UNDER_FIT = 0.01, 0.02  # accuracies
 
 
 def diverged(result: Result, prior_loss: float) -> np.ndarray:
-    """(seeds,) whether each one diverged; prior_loss: nats, of knowing only the class frequencies."""
-    losses = np.concatenate([result["loss_train"], result["loss_validation"]], axis=1)
+    """(seeds,) whether the loss of each one is lost; prior_loss: nats, of knowing only the class frequencies."""
+    losses = np.stack([result["loss_train"], result["loss_validation"]])  # (2, S, E)
+    lost = ~np.isfinite(losses).all(axis=2) | (losses[:, :, -1] > UNBOUNDED * prior_loss)
+    return lost.any(axis=0)
+
+
+def collapsed(result: Result, prior_loss: float) -> np.ndarray:
+    """(seeds,) whether each one ends at the class frequencies: it came to that loss and no further, or fell back."""
     curve = result["loss_validation"]
-    stuck = (curve[:, -1] > (1 + ABOVE_PRIOR) * prior_loss) & (curve[:, -1] > curve.min(axis=1))
-    return ~np.isfinite(losses).all(axis=1) | stuck
+    reached = (curve <= (1 + NEAR_PRIOR) * prior_loss).any(axis=1)
+    return reached & (curve[:, -1] >= (1 - NEAR_PRIOR) * prior_loss) & ~diverged(result, prior_loss)
+
+
+def course(result: Result, prior_loss: float) -> str:
+    """How a run's validation loss went: diverged | collapsed | unstable | not finished | settled."""
+    for lost in (diverged, collapsed):
+        if lost(result, prior_loss).mean() > 0.5:
+            return lost.__name__
+    curve = np.median(result["loss_validation"], axis=0)
+    fifth = max(1, len(curve) // 5)
+    if curve[-1] > (1 + UNSTABLE) * curve.min() and not over_fits(result["loss_train"], result["loss_validation"]):
+        return "unstable"
+    fell = len(curve) > fifth and curve[-1] < (1 - STILL_FALLING) * curve[-1 - fifth]
+    return "not finished" if fell else "settled"
 
 
 diverged.rule = (
-    f"diverged: the loss is not finite, or it ends more than {ABOVE_PRIOR:.0%} above the loss of knowing only the "
-    "class frequencies and above its own minimum"
+    f"diverged: a loss is not finite, or ends at more than {UNBOUNDED} times that of knowing only how frequent the "
+    "classes are"
 )
-
-
-def course(label: str, result: Result, lost: np.ndarray, rows: Rows) -> str:
-    """How a run's validation loss went; lost: (seeds,), what `diverged` says."""
-    curve = np.median(result["loss_validation"], axis=0)
-    before = max(1, len(curve) // 5)  # the last fifth of the epochs
-    falling = 1 - curve[-1] / curve[-1 - before] if len(curve) > before else np.nan
-    if lost.any():
-        said = f"diverged in {lost.sum()} of {len(lost)} seeds"
-    elif falling > STILL_FALLING:
-        said = f"is not finished: its loss fell by {falling:.0%} in the last {before} epochs"
-    elif curve[-1] > (1 + UNSTABLE) * curve.min():
-        said = f"is unstable: it ends {curve[-1] / curve.min():.2f} times above its best epoch"
-    else:
-        said = "has settled"
-    return f"{label} {said} {cite(rows, label)}."
-
-
+collapsed.rule = (
+    "collapsed: it learnt no more than how frequent the classes are: the validation loss came within "
+    f"{NEAR_PRIOR:.0%} of that of knowing only this, and ends no more than {NEAR_PRIOR:.0%} below it"
+)
 course.rule = (
-    f"{diverged.rule};\nnot finished: the median validation loss fell by more than {STILL_FALLING:.0%} in the last "
-    f"fifth of the epochs; unstable: it ends more than {UNSTABLE:.0%} above its minimum; settled: none of these"
+    f"{diverged.rule};\n{collapsed.rule};\na run diverged or collapsed if most of its seeds did; by the median "
+    f"validation loss it is unstable where that ends more than {UNSTABLE:.0%} above its minimum, though not by "
+    f"over-fitting, else not finished where it fell by more than {STILL_FALLING:.0%} in the last fifth of the epochs, "
+    "else settled"
 )
 
 
-def loss_rises(result: Result) -> bool:
-    """Whether the validation loss has risen since its minimum while the training loss fell, by the rule."""
-    train, validation = (np.median(result[f"loss_{split}"], axis=0) for split in ("train", "validation"))
-    return bool(validation[-1] > (1 + RISEN) * validation.min() and train[-1] < train[validation.argmin()])
+def over_fits(train: np.ndarray, validation: np.ndarray) -> Condition:
+    """Whether the validation loss rises while the training loss falls.
 
-
-loss_rises.rule = (
-    f"the validation loss ends more than {RISEN:.0%} above its minimum although the training loss fell since (medians)"
-)
-
-
-def fit(result: Result, neighbour: float) -> str:
-    """Over- or under-fit, and the facts behind it after a colon; neighbour: the nearest neighbour's accuracy."""
-    train, validation = (result.at(f"accuracy_{split}").mean() for split in ("train", "validation"))
-    over = train - validation > OVER_FIT or loss_rises(result)
-    under = train < neighbour - UNDER_FIT
-    words = {(False, False): "neither over- nor under-fits", (True, False): "over-fits", (False, True): "under-fits"}
-    return (
-        f"{words.get((bool(over), bool(under)), 'over-fits and under-fits at once')}: train accuracy {train:.4f}, "
-        f"validation {validation:.4f}, nearest neighbour {neighbour:.4f}"
+    Losses (n,) or (seeds, n): curves over epochs or rounds, or the ends of trainings of n lengths, the shortest first.
+    """
+    train, validation = (np.median(np.atleast_2d(losses), axis=0) for losses in (train, validation))
+    lowest = validation.argmin()
+    since = f"training loss {train[lowest]:.3g} there, {train[-1]:.3g} at the end"
+    return Condition(
+        validation[-1] > (1 + RISEN) * validation[lowest] and train[-1] < train[lowest],
+        f"validation loss {validation[lowest]:.3g} at its lowest, {validation[-1]:.3g} at the end; {since}",
     )
 
 
-fit.rule = (
-    f"over-fit: train accuracy more than {OVER_FIT} above validation, or {loss_rises.rule}; "
-    f"under-fit: train accuracy more than {UNDER_FIT} below the nearest neighbour's on validation"
+over_fits.rule = (
+    f"over-fits: the validation loss ends more than {RISEN:.0%} above its lowest although the training loss fell since "
+    "(medians)"
 )
 
 
-def sooner(result: Result, other: Result, rows: Rows, label: str, other_label: str) -> list[str]:
-    """When a run reaches the median validation loss that another one ends with; nothing if it never does."""
-    curves = np.median(result["loss_validation"], axis=0), np.median(other["loss_validation"], axis=0)
-    first = curves[0] <= curves[1][-1]
-    if not first.any():
-        return []
-    return [
-        f"With batch norm, epoch {first.argmax() + 1} reaches the median validation loss that the net without it "
-        f"has after {len(curves[1])} {cite(rows, other_label, label)}."
-    ]
+def under_fits(train_accuracy: float, reference_accuracy: float, n: int) -> Condition:
+    """Whether less of the train examples is right than a reference gets of n validation examples it never saw."""
+    low, high = wilson(reference_accuracy, n)
+    reference = f"the reference's {reference_accuracy:.4f} [{low:.4f}, {high:.4f}] on validation"
+    word = "below" if train_accuracy < low else "not below"
+    return Condition(train_accuracy < low, f"train accuracy {train_accuracy:.4f}, {word} {reference}")
 
 
-def trade_offs(
-    rows: Rows, target: float, accurate: Sequence[str], fast: Sequence[str], steady: Sequence[str]
-) -> list[str]:
-    """What batch sizes, the smallest first, trade; who is best at it as `statistics.best` gives it; target: nats."""
-    small, large = next(iter(rows)), list(rows)[-1]
-    mean = {key: {label: float(cells[key].mean()) for label, cells in rows.items()} for key in rows[small]}
-    epoch, to_target = mean["train", "seconds_per_epoch"], mean["validation", "seconds_to_target"]
-    spread, accuracy = mean["train", "batch_loss_std"], mean["validation", "accuracy"]
-    slow = max(to_target, key=to_target.get)
-    return [
-        f"Accuracy: {named(accurate)} has the best validation accuracy, "
-        f"{accuracy[accurate[0]]:.4f} {cite(rows, *accurate)}.",
-        f"Speed: an epoch of {large} takes 1/{epoch[small] / epoch[large]:.0f} of the time of one of {small} "
-        f"{cite(rows, small, large)}.",
-        f"Speed: {named(fast)} is the first at validation loss {target:.3f} {cite(rows, *fast)}.",
-        f"The last takes {to_target[slow] / to_target[fast[0]]:.1f} times as long: "
-        f"{difference(rows, fast[0], slow, 'validation', 'seconds_to_target')}",
-        f"Stability: from batch to batch the loss spreads least at {named(steady)}, by {spread[steady[0]]:.3f} nats, "
-        f"against {spread[small]:.3f} at {small} {cite(rows, small, *steady)}.",
-    ]
-
-
-trade_offs.rule = (
-    "the target is the lowest validation loss that every seed of every batch size reaches; seconds are those of the "
-    "stack of all seeds divided by their number, on the machine of this run"
+under_fits.rule = (
+    "under-fits: right on a smaller share of the examples it was trained on than the best reference is on validation "
+    "examples it never saw: below Wilson's 95% interval of that accuracy"
 )
+
+
+def fit(result: Result, reference_accuracy: float, n: int) -> str:
+    """over-fits | under-fits | over-fits and under-fits | neither over- nor under-fits; see under_fits."""
+    found = {
+        "over-fits": over_fits(result["loss_train"], result["loss_validation"]),
+        "under-fits": under_fits(result.at("accuracy_train").mean(), reference_accuracy, n),
+    }
+    return " and ".join(word for word, holds in found.items() if holds) or "neither over- nor under-fits"
+
+
+fit.rule = f"{over_fits.rule};\n{under_fits.rule}"
 
 # ---------------------------------------------------------------------------- gradients
 
@@ -180,21 +146,19 @@ EVEN_WITHIN = 1000  # times
 TOO_LARGE = 100
 
 
-def flow(gradient: np.ndarray, silent: np.ndarray) -> tuple[str, str]:
-    """dead | vanishing | exploding | even, and the facts behind it.
+def dead_layers(silent: np.ndarray) -> np.ndarray:
+    """How many layers each seed has whose units are all 0 for every place; silent: (seeds, layers), their share."""
+    return (silent == 1).sum(axis=1)
 
-    gradient: (seeds, hidden layers), mean absolute; silent: (seeds, hidden layers), the share of units that are 0 for
-    every place.
-    """
+
+def flow(gradient: np.ndarray, silent: np.ndarray) -> str:
+    """dead | vanishing | exploding | even; gradient: (seeds, layers), mean absolute; silent: as in dead_layers."""
     first, last = np.median(gradient[:, 0]), np.median(gradient[:, -1])
-    start, end = (f"{size:.1e}" if size else "0 (or below 1e-38)" for size in (first, last))
-    facts = f"the mean absolute gradient is {start} in layer 0 and {end} in the last hidden layer (median)"
-    dead = (silent == 1).sum(axis=1)
-    if np.mean(dead > 0) > 0.5:
-        return "dead", f"{several(dead)} dead layers by seed, {facts}"
+    if np.mean(dead_layers(silent) > 0) > 0.5:
+        return "dead"
     if not first > last / EVEN_WITHIN:
-        return "vanishing", facts
-    return "exploding" if first > EVEN_WITHIN * last or first > TOO_LARGE else "even", facts
+        return "vanishing"
+    return "exploding" if first > EVEN_WITHIN * last or first > TOO_LARGE else "even"
 
 
 flow.rule = (
@@ -205,116 +169,24 @@ flow.rule = (
 )
 
 
-def several(counts: np.ndarray) -> str:
+def stopped_by_dead(gradient: np.ndarray, silent: np.ndarray) -> Condition:
+    """Whether in every seed just the layers up to its last dead one, and the one this feeds, have a gradient of 0."""
+    dead, layers = silent == 1, np.arange(gradient.shape[1])
+    last = np.where(dead, layers, -2).max(axis=1)
+    holds = dead.any(axis=1).all() and ((gradient == 0) == (layers <= last[:, None] + 1)).all()
+    zeros = several((gradient == 0).sum(axis=1))
+    return Condition(
+        holds, f"dead layers by seed: {several(dead_layers(silent))}; layers with a gradient of 0: {zeros}"
+    )
+
+
+def several(counts: Iterable[float]) -> str:
     """`5, 5, 5, 3 and 5`, or the number where all are the same."""
     words = [f"{int(count)}" for count in counts]
     return words[0] if len(set(words)) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def death(label: str, gradient: np.ndarray, silent: np.ndarray, rows: Rows) -> list[str]:
-    """The sentences on a deep net; gradient: (seeds, epochs, layers), silent: (seeds, before and after, layers)."""
-    row = cite(rows, label)
-    start, last = (several((silent[:, epoch] == 1).sum(axis=1)) for epoch in (0, -1))
-    word, facts = flow(gradient[:, -1], silent[:, -1])
-    zero = (gradient[:, -1] == 0).mean(axis=1)
-    return [
-        f"Before training it has {start} dead layers by seed, after the last epoch {last} {row}.",
-        f"After the last epoch the gradient is {word}: {facts} {row}.",
-        f"{zero.mean():.0%} of the hidden layers (from {zero.min():.0%} to {zero.max():.0%} by seed) get exactly 0, "
-        f"all that lie before a dead one {row}.",
-    ]
-
-
-def cause(label: str, gradient: np.ndarray, silent: np.ndarray, rows: Rows) -> str:
-    """The sentence on a net that differs in one thing; gradient and silent after the last epoch, as in flow."""
-    word, facts = flow(gradient, silent)
-    start = several(rows[label]["train", "dead_layers_at_start"])
-    factor = np.nanmedian(rows[label]["train", "factor_per_layer_at_start"])
-    shrinks = f"changes by a factor of {factor:.2f} a layer"
-    alive = f"{start} dead layers before training, the spread {shrinks} (median)"
-    return f"{label}: {alive}: {word}, {facts} {cite(rows, label)}."
-
-
-def cause_of_death(label: str, others: Sequence[str], rows: Rows) -> str:
-    """The headline: dead layers of the plain net, and the decay of the one that has none."""
-    dead = rows[label]["train", "dead_layers"]
-    said = f"{several(np.unique(dead))} dead layers a seed".replace(" and ", " or ") if dead.any() else "no dead layer"
-    alive = [other for other in others if not rows[other]["train", "dead_layers_at_start"].any()]
-    if not alive:
-        return said
-    factor = np.nanmedian(rows[alive[0]]["train", "factor_per_layer_at_start"])
-    return f"{said}; without them ({alive[0]}) the spread still changes by a factor of {factor:.2f} a layer"
-
-
-def proposed(remedies: Sequence[str], flows: dict[str, tuple[str, str]], rows: Rows) -> str:
-    """Which remedies keep the layers alive and the gradient even, from what `flow` says of them."""
-    alive = [label for label in remedies if flows[label][0] != "dead"]
-    even = [label for label in alive if flows[label][0] == "even"]
-    if not alive:
-        return f"No remedy leaves a net without dead layers in most seeds {cite(rows, *remedies)}."
-    said = f"Against dead layers help {', '.join(alive)} {cite(rows, *alive)}"
-    if not even:
-        return f"{said}; none of them keeps the gradient even."
-    return f"{said}; of these an even gradient, the proposed solutions, have {', '.join(even)} {cite(rows, *even)}."
-
-
-# ---------------------------------------------------------------------------- closing the gap
-
-
-def step(rows: Rows, a: str, b: str) -> str:
-    """The sentence on one step of a ladder: gain in test accuracy, and what it costs."""
-    seconds = [rows[label]["train", "seconds"].mean() for label in (a, b)]
-    return f"{difference(rows, a, b)[:-1]}, at {seconds[1] / seconds[0]:.1f} times the training time."
-
-
-def widths_apart(rows: Rows, kinds: Sequence[str], narrow: str, wide: str) -> str:
-    """The sentence on how inputs and width interact: what width gains for each kind of input."""
-    gains = {
-        kind: (rows[f"{kind} {wide}"]["test", "accuracy"] - rows[f"{kind} {narrow}"]["test", "accuracy"]).mean()
-        for kind in kinds
-    }
-    said = ", ".join(f"{gain:+.4f} from {kind}" for kind, gain in gains.items())
-    return (
-        f"Width, {narrow} to {wide}, gains {said} {cite(rows, *(f'{k} {w}' for k in kinds for w in (narrow, wide)))}."
-    )
-
-
-def beats(rows: Rows, label: str) -> str:
-    """The headline on the chosen network against the nearest neighbour."""
-    accuracy, mark = (rows[name]["test", "accuracy"].mean() for name in (label, "nearest neighbour"))
-    words = {"higher": "beats", "lower": "stays below"}
-    word = words.get(compare(rows, "nearest neighbour", label)[0], "shows no difference to")
-    return f"{label} {word} the nearest neighbour: test accuracy {accuracy:.4f} against {mark:.4f}"
-
-
-def near_borders(distance: np.ndarray, right: np.ndarray, label: str) -> str:
-    """Where the errors lie: how near to another country half of them are, and how many of all places.
-
-    distance: (n,), km, to the nearest place of another country; right: (seeds, n) bool.
-    """
-    if right.all():
-        return f"{label} makes no error"
-    limit = np.median(np.broadcast_to(distance, right.shape)[~right])
-    said = (
-        f"Half of the errors of {label} lie within {limit:,.{1 if limit < 10 else 0}f} km of a place of another country"
-    )
-    return f"{said}, where {np.mean(distance <= limit):.1%} of the places are"
-
-
-# ---------------------------------------------------------------------------- over examples
-
-
-def against(others: dict[str, Difference]) -> str:
-    """Say which of the others, {name: difference to it}, is worse or better or can't be told apart, and over what."""
-    groups: dict[str, list[str]] = {"better than": [], "worse than": [], "no difference shown to": []}
-    for other, difference in others.items():
-        sign = "better than" if difference.gain.mean() > 0 else "worse than"
-        groups[sign if difference.shown else "no difference shown to"].append(f"{other} ({difference})")
-    found = "; ".join(f"{words} {', '.join(found)}" for words, found in groups.items() if found)
-    return f"{found}; over {' or '.join(dict.fromkeys(gap.over for gap in others.values()))}"
-
-
-against.rule = f"{statistics.paired.rule};\np by Holm's method for the number of pairs"
+# ---------------------------------------------------------------------------- baselines
 
 
 def standing(means: dict[str, float], pairs: dict[tuple[str, str], Difference]) -> str:
@@ -324,15 +196,13 @@ def standing(means: dict[str, float], pairs: dict[tuple[str, str], Difference]) 
     """
     best, *_, worst = means
     if not pairs[best, worst].shown:
-        return (
-            f"No difference shown between highest and lowest: {best} ({means[best]:.3f}) and {worst} "
-            f"({means[worst]:.3f})"
-        )
+        ends = f"{best} ({means[best]:.3f}) and {worst} ({means[worst]:.3f})"
+        return f"No difference shown between highest and lowest: {ends}"
 
     def end(name: str, alone: str, tied: str) -> str:
         level = tied_with(name, means, pairs)
         said = f"{name} {tied if level else alone}, {means[name]:.3f}"
-        return f"{said}, no difference shown to {' and '.join(level)}" if level else said
+        return f"{said}, {UNCLEAR} to {' and '.join(level)}" if level else said
 
     return f"{end(best, 'is best on the test photos', 'leads on the test photos')}; {end(worst, 'is worst', 'is last')}"
 
@@ -342,42 +212,18 @@ def tied_with(name: str, names: Iterable[str], pairs: dict[tuple[str, str], Diff
     return [other for other in names if other != name and not (pairs.get((name, other)) or pairs[other, name]).shown]
 
 
-def best_and_worst(
-    number: dict[str, int],
-    ranked: Sequence[str],
-    pairs: dict[tuple[str, str], Difference],
-    gains: dict[str, np.ndarray],
-) -> list[str]:
-    """Best, worst, all pairs, and how much choosing learning rates on test would have flattered.
-
-    number: {name: its row}, followed by the rows of the pairs; ranked: the highest first; gains: {name: (seeds,)}.
-    """
-    said = []
-    for word, name in (("Best", ranked[0]), ("Worst", ranked[-1])):
-        others = [other for other in ranked if other != name]
-        gaps = {o: pairs[name, o] if (name, o) in pairs else -pairs[o, name] for o in others}
-        doubt = f" So no single {word.lower()} one is shown." if tied_with(name, ranked, pairs) else ""
-        found = against({f"{other}, row {number[other]}": gap for other, gap in gaps.items()})
-        said.append(f"{word} by test accuracy: {name} (row {number[name]}): {found}.{doubt}")
-    shown = sum(difference.shown for difference in pairs.values())
-    first, last = len(number) + 1, len(number) + len(pairs)
-    said.append(f"A difference is shown for {shown} of all {len(pairs)} pairs (rows {first} to {last}).")
-    flattered = ", ".join(f"{name} by {gain.mean():.3f} (row {number[name]})" for name, gain in gains.items())
-    return [*said, f"Choosing the learning rate on the test photos would have flattered {flattered}."]
-
-
 CRIES_WOLF = 0.001  # a control is read in every study: with p < 0.05 one of 20 sound ones would raise an alarm
 
 
-def control(accuracy: np.ndarray, row: int, chance: float = 0.5) -> str:
-    """Say whether the test accuracies of a control on shuffled labels, one per shuffle, are at chance."""
+def control(accuracy: np.ndarray, chance: float) -> Condition:
+    """Whether the test accuracies (shuffles,) of a probe that was trained on shuffled labels are at chance."""
     mean, half = statistics.interval(accuracy)
-    gap = statistics.over_seeds(accuracy - chance)
-    at_chance = gap.p >= CRIES_WOLF or mean < chance
-    return (
-        f"Control (row {row}): trained on shuffled labels, the learning rate chosen on validation too, the same probe "
+    at_chance = statistics.over_seeds(accuracy - chance).p >= CRIES_WOLF or mean < chance
+    return Condition(
+        at_chance,
+        "Control: trained on shuffled labels, the learning rate chosen on validation too, the same probe "
         f"{'stays at chance' if at_chance else 'does not stay at chance, which puts the other rows in doubt'}: test "
-        f"accuracy {mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] over {len(accuracy)} shuffles."
+        f"accuracy {mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] over {len(accuracy)} shuffles.",
     )
 
 
@@ -387,38 +233,29 @@ control.rule = (
 )
 
 
-def over_fits(label: str, rows: Rows, photos: int) -> str:
-    """The sentence on XGBoost's default settings; photos: those of validation."""
-    train, validation, test = (rows[label][s, "accuracy"][0] for s in ("train", "validation", "test"))
-    over = "it over-fits, " if train > statistics.wilson(validation, photos)[1] else ""
-    number = list(rows).index(label) + 1
-    return (
-        f"Default settings (row {number}): test accuracy {test:.3f}; {over}train is {train - validation:+.3f} above "
-        "validation."
-    )
-
-
-over_fits.rule = "over-fits: train accuracy above validation's interval"
-
-
-def above_chance(label: str, rows: Rows, y: np.ndarray) -> str:
-    """The sentence on what validation chose; y: labels of the test photos."""
-    accuracy, number = rows[label]["test", "accuracy"][0], list(rows).index(label) + 1
-    low, high = statistics.wilson(accuracy, len(y))
-    chance = statistics.chance(y)
+def above_chance(accuracy: float, n: int, chance: float, name: str = "test accuracy") -> Condition:
+    """Whether an accuracy over n examples is shown to be above chance."""
+    low, high = wilson(accuracy, n)
     where = "above" if low > chance else "below" if high < chance else "not distinguishable from"
-    return (
-        f"Row {number}, which validation chooses, is at test accuracy {accuracy:.3f} {where} chance, {chance:.3g} "
-        f"(95% interval {low:.3f} to {high:.3f})."
-    )
+    return Condition(low > chance, f"{name} {accuracy:.3f} [{low:.3f}, {high:.3f}], {where} chance, {chance:.3g}")
 
 
-above_chance.rule = "chance: the share of the larger class"
+above_chance.rule = "above chance: Wilson's 95% interval of the accuracy is above the share of the larger class"
 
+
+def begins_to_see(accuracies: dict[int, float], n: int, chance: float) -> int | None:
+    """From how many epochs on every accuracy over n examples is above chance; accuracies: {epochs: accuracy}."""
+    since = None
+    for epochs in sorted(accuracies, reverse=True):
+        if not above_chance(accuracies[epochs], n, chance):
+            break
+        since = epochs
+    return since
+
+
+begins_to_see.rule = f"{above_chance.rule};\nfrom some epochs on: after these and all larger numbers of epochs"
 
 # ---------------------------------------------------------------------------- learning rates
-
-FITS_TRAIN = 0.75  # accuracy
 
 
 def rate_name(rate: float | None, without: str = "none") -> str:
@@ -426,89 +263,33 @@ def rate_name(rate: float | None, without: str = "none") -> str:
     return without if rate is None else f"lr {rate:g}"
 
 
-def chosen_rate(name: str, right: dict[str, np.ndarray], rows: Rows, names: dict[str, str]) -> list[str]:
-    """What choosing the learning rate did to a baseline: the chosen one against the others, validation against test.
-
-    right: {label: (seeds, n) bool, which test photos it gets right}; names: {label: its learning rate in words}.
-    """
-    best, number = statistics.choose(rows), {label: i for i, label in enumerate(rows, 1)}
-    others = {label: statistics.paired(right[best], right[label]) for label in rows if label != best}
-    found = {f"{names[label]}, row {number[label]}": gap for label, gap in statistics.holm(others).items()}
-    accuracy = rows[best]["validation", "accuracy"].mean()
-    top = f"{name}: validation chooses {names[best]} (row {number[best]}) with accuracy {accuracy:.3f}."
-    taken, gain, _ = statistics.selection_bias(rows)
-    same = "the same" if taken == best else f"{names[taken]} (row {number[taken]})"
-    return [
-        f"{top} On the test photos: {against(found)}.",
-        f"{name}: choosing the learning rate on the test photos would have taken {same} and flattered the test "
-        f"accuracy by {gain.mean():.3f}.",
-    ]
-
-
-chosen_rate.rule = "learning rate by mean validation accuracy, ties by validation loss"
-
-
-def rates(name: str, rows: Rows, rate: dict[str, float], y: np.ndarray) -> str:
-    """How learning rates end on train and validation; rate: {label: its rate}; y: labels of the validation photos."""
-    best, photos = statistics.choose(rows), len(y)
-    training, validation = (
-        {label: cells[split, "accuracy"].mean() for label, cells in rows.items()} for split in ("train", "validation")
-    )
-    number = {label: i for i, label in enumerate(rows, 1)}
-    if statistics.wilson(validation[best], photos)[0] <= statistics.chance(y):
+def rates(name: str, rows: Rows, rate: dict[str, float], y: dict[str, np.ndarray]) -> str:
+    """How learning rates end on validation and train; rate: {label: its rate}; y: labels of each split."""
+    best = choose(rows)
+    train, validation = ({x: cells[s, "accuracy"].mean() for x, cells in rows.items()} for s in ("train", "validation"))
+    photos, chance = len(y["validation"]), statistics.chance(y["validation"])
+    if not above_chance(validation[best], photos, chance):
         return (
-            f"{name}: no learning rate takes validation accuracy above chance; the highest is "
-            f"{validation[best]:.3f} of {photos} photos at {rate_name(rate[best])} (row {number[best]}), the highest "
-            f"train accuracy {max(training.values()):.3f}."
+            f"{name}: no learning rate takes validation accuracy above chance; the highest is {validation[best]:.3f} "
+            f"of {photos} photos at {rate_name(rate[best])}, the highest train accuracy {max(train.values()):.3f}."
         )
-    said = []
-    for side, labels in (
-        ("lower", [label for label in rows if rate[label] < rate[best]]),
-        ("higher", [label for label in rows if rate[label] > rate[best]]),
-    ):
-        if labels:
-            worst = min(labels, key=validation.get)
-            learnt = "fits the train photos" if training[worst] > FITS_TRAIN else "doesn't even fit the train photos"
-            said.append(
-                f"{side} ones go down to {validation[worst]:.3f} ({rate_name(rate[worst])}, row {number[worst]}, "
-                f"which {learnt}: {training[worst]:.3f})"
-            )
-        else:
-            said.append(f"none {side} was tried")
-    top = f"validation accuracy is highest, {validation[best]:.3f}, at {rate_name(rate[best])} (row {number[best]})"
-    return f"{name}: {top}; {'; '.join(said)}."
+    low, high = wilson(train[best], len(y["train"]))
+
+    def side(word: str, labels: list[str]) -> str:
+        if not labels:
+            return f"none {word} was tried"
+        worst = min(labels, key=validation.get)
+        fits = "fits fewer of" if train[worst] < low else "fits more of" if train[worst] > high else "fits as many of"
+        end = f"{validation[worst]:.3f} ({rate_name(rate[worst])}, which {fits} the train photos: {train[worst]:.3f})"
+        return f"{word} ones go down to {end}"
+
+    sides = {"lower": [x for x in rows if rate[x] < rate[best]], "higher": [x for x in rows if rate[x] > rate[best]]}
+    top = f"{validation[best]:.3f}, at {rate_name(rate[best])} (train: {train[best]:.3f})"
+    ends = "; ".join(side(word, labels) for word, labels in sides.items())
+    return f"{name}: validation accuracy is highest, {top}; {ends}."
 
 
-def begins_to_see(name: str, by: dict[int, str], rows: Rows, y: np.ndarray) -> str:
-    """From how many epochs on a baseline is above chance; by: {epochs: label of its row}; y: labels of test photos."""
-    means = {epochs: rows[label]["test", "accuracy"].mean() for epochs, label in by.items()}
-    seeing = [epochs for epochs, mean in means.items() if statistics.wilson(mean, len(y))[0] > statistics.chance(y)]
-    course = ", ".join(f"{mean:.3f} after {epochs}" for epochs, mean in means.items())
-    since = f"is above chance from {plural(seeing[0], 'epoch')} on" if seeing else "never leaves chance"
-    return f"{name} {since}: test accuracy {course} {cite(rows, *by.values())}."
-
-
-begins_to_see.rule = "above chance: Wilson's interval of the test accuracy above the share of the larger class"
-
-
-def more_epochs(name: str, by: dict[int, str], rows: Rows, right: dict[str, np.ndarray]) -> str:
-    """What a baseline gains with more epochs, and whether it over-fits; right: {label: (seeds, n)}, test photos."""
-    chosen = statistics.choose({label: rows[label] for label in by.values()})
-    first, last = (by[epochs] for epochs in (min(by), max(by)))
-    epochs = next(epochs for epochs, label in by.items() if label == chosen)
-    loss = {label: rows[label]["validation", "loss"].mean() for label in by.values()}
-    lowest = min(loss, key=loss.get)
-    train, validation = (rows[last][split, "accuracy"].mean() for split in ("train", "validation"))
-    over = "over-fits" if lowest != last and train > validation else "doesn't over-fit yet"
-    said = f"{name}: validation chooses {plural(epochs, 'epoch')} {cite(rows, chosen)}."
-    if chosen != first:
-        said += f" Against {plural(min(by), 'epoch')}: {statistics.paired(right[chosen], right[first])}."
-    return (
-        f"{said} With {max(by)} it {over}: train accuracy {train:.3f}, validation loss {loss[last]:.3f}, the lowest "
-        f"{loss[lowest]:.3f} {cite(rows, lowest)}."
-    )
-
-
-more_epochs.rule = "over-fits: train accuracy above validation's while the validation loss was lower after fewer epochs"
-
-rates.rule = f"chance: the share of the larger class; fits the train photos: accuracy there above {FITS_TRAIN}"
+rates.rule = (
+    f"{above_chance.rule};\nfits more or fewer of the train photos: a train accuracy outside Wilson's 95% interval of "
+    "that of the chosen learning rate"
+)

@@ -11,7 +11,6 @@ import numpy as np
 from scipy import special, stats
 from sklearn import metrics
 
-from lab.errors import plural
 from lab.study import SPLITS, Cells, Result, Rows
 
 # ---------------------------------------------------------------------------- intervals
@@ -68,7 +67,8 @@ def accuracy_on_test(cells: Cells, n: int) -> tuple[float, float, float]:
 def show(values: np.ndarray, examples: int = 0, digits: int = 4) -> str:
     """`mean ± half of the 95% interval` over seeds; of one or two accuracies `mean [low, high]`, over their `examples`.
 
-    Student's t of two seeds may reach beyond what is possible, so that other numbers of one or two stand alone.
+    Student's t of two seeds may reach beyond what is possible, so that other numbers of one or two stand alone. So does
+    one that is the same for every seed, as the time of the stack in which they were trained.
     """
     mean, half = interval(values)
     size = np.ceil(np.log10(abs(mean))) if np.isfinite(mean) and mean else 0  # 1 looks like the accuracies below it
@@ -76,7 +76,7 @@ def show(values: np.ndarray, examples: int = 0, digits: int = 4) -> str:
     if len(values) < 3:
         low, high = wilson(mean, examples) if examples else (np.nan, np.nan)
         return f"{mean:{form}}" + (f" [{low:{form}}, {high:{form}}]" if np.isfinite(high - low) else "")
-    return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) else "")
+    return f"{mean:{form}}" + (f" ± {half:{form}}" if np.isfinite(half) and np.ptp(values) > 0 else "")
 
 
 # ---------------------------------------------------------------------------- better or not
@@ -99,7 +99,10 @@ class Difference:
     p: float
 
     def __str__(self) -> str:
-        return f"{self.gain.mean():+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.2g}"
+        form = "+.4f" if self.high - self.low < 0.01 else "+.3f"
+        if not np.isfinite(self.low):
+            return f"{self.gain.mean():{form}}, no interval"
+        return f"{self.gain.mean():{form}} [{self.low:{form}}, {self.high:{form}}], p = {self.p:.2g}"
 
     def __neg__(self) -> "Difference":
         return replace(self, gain=-self.gain, low=-self.high, high=-self.low)
@@ -109,10 +112,16 @@ class Difference:
         return self.p < 0.05
 
     @property
+    def word(self) -> str:
+        """Higher, lower or that no difference is shown."""
+        return UNCLEAR if not self.shown else "higher" if self.gain.mean() > 0 else "lower"
+
+    @property
     def over(self) -> str:
         """What was compared."""
         count = len(self.gain)
-        return f"{count} seeds" if count >= ENOUGH else "the examples" + f" of each of {count} seeds" * (count > 1)
+        examples = "the examples" + f" of each of {count} seeds" * (count > 1)
+        return f"{count} seeds" if has_spread(self.gain) else examples
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
@@ -146,6 +155,11 @@ def newcombe(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return float(low), float(gain + reach(high1 - shares[0], shares[1] - low2))
 
 
+def has_spread(gain: np.ndarray) -> bool:
+    """Whether a mean over seeds has an interval: there are enough of them, and they are not one number repeated."""
+    return len(gain) >= ENOUGH and not (gain == gain[0]).all()
+
+
 def over_seeds(gain: np.ndarray) -> Difference:
     """The difference of numbers, (seeds,) pair by pair: Student's t, nothing shown where training diverged."""
     mean, half = interval(gain)
@@ -163,7 +177,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
     """
     pairs = list(zip(*np.broadcast_arrays(first, second), strict=True))
     gain = np.array([one.mean() - other.mean() for one, other in pairs])
-    if len(pairs) >= ENOUGH:
+    if has_spread(gain):
         return over_seeds(gain)
     lows, highs = zip(*(newcombe(*pair) for pair in pairs), strict=True)
     agree = (gain >= 0).all() or (gain <= 0).all()
@@ -172,44 +186,52 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 paired.rule = (
-    f"better and worse, higher and lower: p < 0.05, from {ENOUGH} seeds on over seeds, by Student's t of the "
-    "differences, seed by seed; below that over the examples within each seed, by McNemar's exact test, where every "
-    "seed has to show it ([ ]: Newcombe's interval of paired proportions, the hull over seeds; p: the largest)"
+    f"higher and lower: p < 0.05, from {ENOUGH} seeds on over seeds, by Student's t of the differences, seed by seed; "
+    "below that, or where all seeds give the same number, over the examples within each seed, by McNemar's exact test, "
+    "where every seed has to show it ([ ]: Newcombe's interval of paired proportions, the hull over seeds; p: the "
+    "largest)"
 )
 
 
-def compare(rows: Rows, a: str, b: str, split: str = "test", metric: str = "accuracy") -> tuple[str, str]:
-    """Row b against row a: higher | lower | the same | no difference shown; and the mean of b - a with its interval.
+def difference(rows: Rows, reference: str, label: str, split: str = "test", metric: str = "accuracy") -> Difference:
+    """Row `label` minus row `reference`: over seeds or, of accuracies of too few, over the examples.
 
-    Accuracies of few seeds are compared over examples, where the rows tell which ones are right: (split, "right").
+    These are compared where the rows tell which ones are right, (split, "right"). Where neither is possible, as of few
+    losses, of one time that is repeated or of seeds that can't be paired, the interval is nan and p is 1.
     """
+    both = rows[label], rows[reference]
+    one, other = (cells[split, metric] for cells in both)
+    if len({len(one), len(other)} - {1}) > 1:
+        return Difference(np.array([one.mean() - other.mean()]), np.nan, np.nan, 1.0)
     with np.errstate(invalid="ignore"):  # losses of diverged runs
-        gain = rows[b][split, metric] - rows[a][split, metric]
+        gain = one - other
     if (abs(gain) < 1e-9).all():
-        return "the same", "+0"
-    right = [rows[label].get((split, "right")) for label in (b, a)]
-    few = len(gain) < ENOUGH
-    if few and metric == "accuracy" and right[0] is not None and right[1] is not None:
-        found = paired(*right)
-    elif few:
-        return UNCLEAR, f"{gain.mean():+.4f}, no interval with {plural(len(gain), 'seed')}"
-    else:
-        found = over_seeds(gain)
-    word = UNCLEAR if not found.shown else "higher" if gain.mean() > 0 else "lower"
-    return word, f"{gain.mean():+.4f}, 95% interval {found.low:+.4f} to {found.high:+.4f} over {found.over}"
+        return Difference(np.zeros(len(gain)), 0.0, 0.0, 1.0)
+    if has_spread(gain):
+        return over_seeds(gain)
+    if metric == "accuracy" and all((split, "right") in cells for cells in both):
+        return paired(*(cells[split, "right"] for cells in both))
+    return Difference(gain, np.nan, np.nan, 1.0)
 
 
-compare.rule = paired.rule
+def compared(rows: Rows, reference: str, split: str = "test", metric: str = "accuracy") -> dict[str, Difference]:
+    """The difference of every other row that has the metric to the reference, p by Holm's method."""
+    others = [label for label, cells in rows.items() if label != reference and (split, metric) in cells]
+    return holm({label: difference(rows, reference, label, split, metric) for label in others})
+
+
+compared.rule = f"{paired.rule};\np by Holm's method for the rows that are held against the same one"
 
 
 def holm(differences: dict[Hashable, Difference]) -> dict[Hashable, Difference]:
-    """The same differences with p adjusted for their number (Holm 1979)."""
-    order = sorted(differences, key=lambda key: differences[key].p)
+    """The same differences with p adjusted for their number (Holm 1979), that of those which could be tested."""
+    tested = [key for key, one in differences.items() if np.isfinite(one.low)]
+    order = sorted(tested, key=lambda key: differences[key].p)
     adjusted, largest = {}, 0.0
     for rank, key in enumerate(order):
         largest = max(largest, min(1.0, differences[key].p * (len(order) - rank)))
         adjusted[key] = replace(differences[key], p=largest)
-    return {key: adjusted[key] for key in differences}
+    return {key: adjusted.get(key, one) for key, one in differences.items()}
 
 
 # ---------------------------------------------------------------------------- real or fake
@@ -233,14 +255,15 @@ def chance_loss(y: np.ndarray) -> float:
 def detection_scores(result: Result, y: dict[str, np.ndarray]) -> Cells:
     """The cells of a run that has logits_SPLIT (seeds, n), positive for fake: accuracy, loss (nats), ROC-AUC, seconds.
 
-    Where a split has more of one class, also its balanced accuracy, the mean of the classes' accuracies. A seed whose
-    logits aren't finite has no ROC-AUC; what is no number is not above zero, so called real.
+    (SPLIT, "right") tells which photos each seed gets right, (seeds, n). Where a split has more of one class, also its
+    balanced accuracy, the mean of the classes' accuracies. A seed whose logits aren't finite has no ROC-AUC; what is no
+    number is not above zero, so called real.
     """
     cells = {}
     for split in SPLITS:
         logits = result[f"logits_{split}"].astype(float)
         right = right_answers(result, y, split)
-        cells[split, "accuracy"] = right.mean(axis=1)
+        cells[split, "right"], cells[split, "accuracy"] = right, right.mean(axis=1)
         if chance(y[split]) > 0.5:
             cells[split, "balanced_accuracy"] = np.mean([right[:, y[split] == c].mean(axis=1) for c in (0, 1)], axis=0)
         with np.errstate(invalid="ignore"):  # of runs that diverged
@@ -271,16 +294,7 @@ def choose(rows: Rows, labels: Iterable[str] = (), split: str = "validation", me
     return max(list(labels) or rows, key=height)
 
 
-def best(
-    rows: Rows, labels: Iterable[str] = (), split: str = "validation", metric: str = "accuracy", sign: int = 1
-) -> list[str]:
-    """What `choose` gives, then the labels that show no difference to it."""
-    first = choose(rows, labels := list(labels) or list(rows), split, metric, sign)
-    words = {label: compare(rows, first, label, split, metric)[0] for label in labels}
-    return [first, *(label for label in labels if label != first and words[label] in (UNCLEAR, "the same"))]
-
-
-best.rule = "best and worst: by mean validation accuracy, named with those that show no difference to them"
+choose.rule = "best and worst: by mean validation accuracy, among equals by validation loss"
 
 
 def selection_bias(rows: Rows, labels: Iterable[str] = ()) -> tuple[str, np.ndarray, np.ndarray]:
