@@ -2,7 +2,7 @@
 
 Each time, a script is started with --quick and 2 jobs, its whole process group gets SIGKILL at a random moment, and the
 same command is given again. Then
-  - no file under its final name is half-written: figures decode, tables and arrays can be read to their end;
+  - no file under its final name is half-written: figures decode, tables, sections and arrays can be read;
   - no finished run was trained again: its file is the one that was there after the kill;
   - the final CSV is, byte for byte, that of a run nobody disturbed;
   - no worker is left behind.
@@ -11,6 +11,7 @@ Exit code 0 if that holds every time. About half a minute a kill.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -54,6 +55,8 @@ def whole(out: Path) -> dict[Path, tuple[int, int]]:
     for path in out.rglob("*.csv"):
         assert path.read_text().endswith("\n"), path
         assert len(pd.read_csv(path).columns) == 6, path
+    for path in out.rglob("*.json"):
+        json.loads(path.read_text())
     runs = list(out.rglob("*.npz"))
     for path in runs:
         with np.load(path) as arrays:

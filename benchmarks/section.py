@@ -2,7 +2,7 @@
 
 Every configuration of the default run, 5 seeds at once, one process, one thread, float32. Both start from the same
 weights and take the same places in the same order. Ours is what `train` does but for evaluating: the check against the
-plain loop, and lab/nets/stack.py's training. JAX's is a step under scan over the batches and vmap over the seeds, jitted
+plain loop, and lab/nets/stack.py's training. JAX's is a step under scan over the batches and vmap over seeds, jitted
 once per architecture; learning rates are arguments, so that configurations that differ in nothing else share what is
 compiled, and the layers of networks of 100 layers are scanned, which XLA compiles in seconds instead of minutes.
 
@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 import helpers
 import NN_tutorial
-from lab.nets import stack
+from lab.nets import replicas, stack
 from lab.run.pool import machine, one_thread
 from NN_tutorial import Config
 
@@ -137,7 +137,7 @@ def orders(config: Config, rows: int) -> Iterator[np.ndarray]:
 
 def in_jax(config: Config, places: helpers.Places, updates: int) -> Iterator[np.ndarray]:
     """Train on and on; yields the losses (S, updates) of each part."""
-    x, y = NN_tutorial.tensors(places, "train", config, NN_tutorial.scale_of(places))
+    x, y = NN_tutorial.lesson().tensors(places, "train", config)
     parameters, running = stacked(config, x.shape[1], len(places.countries))
     part = part_of(config.depth, config.activation, config.batch_norm, config.residual)
     state = jax.tree.map(jnp.asarray, (parameters, running))
@@ -162,9 +162,9 @@ def in_jax(config: Config, places: helpers.Places, updates: int) -> Iterator[np.
 
 def in_ours(config: Config, places: helpers.Places, updates: int) -> Iterator[np.ndarray]:
     """The same; the check against the plain loop is in the first part."""
-    assert not NN_tutorial.objection(config, places)
+    assert not replicas.objection(NN_tutorial.lesson(), config, places)
     with torch.inference_mode():
-        training = NN_tutorial.train_stack(config, places, SEEDS)
+        training = replicas.train_stack(NN_tutorial.lesson(), config, places, SEEDS)
     while losses := part_of_ours(training, updates):
         yield torch.stack(losses, dim=1).numpy()
 

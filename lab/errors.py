@@ -62,14 +62,6 @@ class RunsFailed(Exception):
         super().__init__(f"not all runs could be done ({lacks}), {table}, the same command tries them again")
 
 
-class RunsMissing(Exception):
-    """What a report shows and what was not done or failed: the names of the runs."""
-
-    def __init__(self, runs: list[str]):
-        super().__init__(runs)
-        self.runs = runs
-
-
 def say(text: str) -> None:
     """One line on stderr; where nobody can read it, the script goes on."""
     with suppress(OSError, ValueError, AttributeError):  # gone, closed, none

@@ -483,7 +483,7 @@ USAGE = [
         *((name, usage(script, change=holds("sections/9.9.json", content)), "error: is not a section", "9.9.json")
           for name, content in {"a section of others": "{}", "half a section": json.dumps(OLD)[:99],
                                 "no section": json.dumps(OLD | {"said": "it"}), "a folder for it": None}.items()),
-        ("a gallery without its sections", usage(script, change=lambda folder, _: shutil.rmtree(folder / "out/sections")),
+        ("a gallery without its sections", usage(script, change=lambda place, _: shutil.rmtree(place / "out/sections")),
          "error: is a gallery without its sections/", "README.md"),
         *((name, usage(script, change=holds("index.html", content)), "error: is not a page of ours", "index.html")
           for name, content in {"a web page of others": "<!DOCTYPE html><p>mine", "a folder for a page": None}.items()),
