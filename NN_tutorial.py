@@ -37,7 +37,7 @@ from lab.nets.inputs import Inputs
 from lab.nets.references import REFERENCES
 from lab.run.pool import one_thread
 from lab.run.runs import in_groups
-from lab.study import Column, Measured
+from lab.study import Column, Condition, Measured
 from lab.tell import phrases, statistics
 
 # ---------------------------------------------------------------------------- what is trained
@@ -217,13 +217,14 @@ def learning_rate(runs: Runs, report: PlacesReport) -> None:
     """
     runs = runs.cut_to_shortest()
     silent, moved = runs.each(report.silent_units), runs.each(report.distance_moved)
-    collapsed = runs.each(report.collapsed)
+    collapsed, others = runs.each(report.collapsed), max(silent[label] for label in runs if label != "lr 1")
     report.table(runs, runs.each(report.diverged), collapsed, silent, moved)
     report.why(
         "At 1 the units die. Adam moves a weight by about the learning rate at every update, however small the "
         f"gradient: from {report.size_at_start(runs['lr 1']):.2f} the weights were thrown {moved['lr 1']:.1f} away, "
-        f"{silent['lr 1']:.0%} of the units are 0 for every place, and what is silent has no gradient to come back by.",
-        holds=(silent["lr 1"] > 0.5) & (collapsed["lr 1"] > 0),
+        f"{silent['lr 1']:.0%} of the units are 0 for every place ({others:.0%} at most at other rates), and what is "
+        "silent has no gradient to come back by.",
+        holds=(silent["lr 1"] > 1.5 * others) & (moved["lr 1"] > 1) & (collapsed["lr 1"] > 0.5),
         short=f"A learning rate of 1 kills the units: {silent['lr 1']:.0%} of them are 0 for every place.",
     )
     report.why(
@@ -254,8 +255,8 @@ def epochs(runs: Runs, report: PlacesReport) -> None:
     over = phrases.over_fits(train_loss, loss)
     report.why(
         f"{plural(marked[-1], 'epoch')} are not enough: the last ones, from {before} on, still lower the validation "
-        "loss, and none so far has made the train loss fall and the validation loss rise.",
-        holds=report.better(before, last, "loss", "validation") & ~over,
+        "loss, which ends within 5% of its lowest: no over-fitting.",
+        holds=report.higher(before, last, "loss", "validation") & ~over,
         short=f"The standard net is still learning after {plural(marked[-1], 'epoch')}; it does not over-fit.",
     )
     report.rule(phrases.over_fits)
@@ -287,7 +288,7 @@ def batch_norm(runs: Runs, report: PlacesReport) -> None:
     report.why(
         f"It learns sooner: the median validation loss that the net without batch norm has after {len(target)} epochs, "
         f"the net with it has after {first:.0f}. What makes it sooner isn't shown here.",
-        holds=report.better(with_it, without) & (first < len(target) / 2),
+        holds=report.higher(with_it, without) & (first < len(target) / 2),
         short=f"Batch norm makes the standard net on raw degrees learn sooner: epoch {first:.0f} for {len(target)}.",
     )
     a, b = (report.of(label) for label in runs)
@@ -340,15 +341,15 @@ def batch_size(runs: Runs, report: PlacesReport) -> None:
     updates = int(large["check_updates"][0, -1])
     losses = [Measured(loss_after(r, updates), f"validation loss after {updates:,} updates") for r in (large, middle)]
     report.why(
-        f"1,024 was starved of updates, not spoilt by its size: it makes {updates:,} in all, with a validation loss of "
+        f"1,024 makes {updates:,} updates in all, and each is worth no less: it ends at a validation loss of "
         f"{losses[0]:.2f}; after as many updates 128 is at {losses[1]:.2f}.",
-        holds=(losses[0] < losses[1]) & report.better("batch size 128", "batch size 1024"),
-        short="A batch of 1,024 was starved of updates: after as many of them it is not behind one of 128.",
+        holds=(losses[0] < losses[1]) & report.higher("batch size 128", "batch size 1024"),
+        short="A batch of 1,024 is worst for want of updates: after as many of them it is not behind one of 128.",
     )
     averaged = {label: report.rows[label]["train", "batch_loss_std"].mean() * root_of(r) for label, r in runs.items()}
     report.why(
         "A large batch is steady because it is a mean: the spread of the loss from batch to batch times the root of "
-        f"the batch size is {', '.join(f'{value:.2f}' for value in averaged.values())}, nearly the same for all.",
+        f"the batch size is {', '.join(f'{value:.2f}' for value in averaged.values())}, over sizes from 1 to 1,024.",
         holds=Measured(max(averaged.values()) / min(averaged.values()), "largest over smallest of these") < 2,
     )
     fast, steady = (
@@ -408,8 +409,9 @@ def best_model(runs: Runs, report: PlacesReport) -> None:
     report.why(
         f"Even the best of the seven, {label}, under-fits: it is right on {trained_on:.1%} of the places that it was "
         f"trained on, fewer than the {report.neighbour:.1%} that their nearest neighbour gets right unseen.",
-        holds=phrases.under_fits(trained_on, report.neighbour, report.examples["validation"]),
-        short="None of the seven nets on raw degrees reaches the nearest neighbour, because even the best under-fits.",
+        holds=phrases.under_fits(trained_on, report.neighbour, report.examples["validation"])
+        & report.higher("nearest neighbour", label),
+        short=f"The best of seven nets on raw degrees, {label}, stays below the nearest neighbour, and it under-fits.",
     )
     report.rule(phrases.under_fits)
     one_of_seven(runs, report, "6.2.1.1_best_model", "Best", report.level)
@@ -426,11 +428,13 @@ def worst_model(runs: Runs, report: PlacesReport) -> None:
     """
     worst = statistics.choose({label: report.cells(result) for label, result in runs.items()}, sign=-1)
     report.table(runs, against=worst)
-    trained_on, losses = report.of(worst, split="train"), (runs[worst][f"loss_{s}"] for s in ("train", "validation"))
+    fitted, losses = report.column(split="train"), (runs[worst][f"loss_{s}"] for s in ("train", "validation"))
+    trained_on, next_one = fitted[worst], min(fitted[label] for label in runs if label != worst)
     report.why(
-        f"{worst} is worst because it can't bend its borders enough: it gets {trained_on:.1%} of the places that it "
-        "was trained on right, no more than of others, and its validation loss has not turned up.",
+        f"{worst} is worst because it fits least: it gets {trained_on:.1%} right of the places that it was trained on, "
+        f"the next {next_one:.1%}, and its validation loss has not turned up.",
         holds=phrases.under_fits(trained_on, report.neighbour, report.examples["validation"])
+        & (trained_on < next_one)
         & ~phrases.over_fits(*losses),
         short=f"The worst of the seven, {worst}, under-fits; it doesn't over-fit.",
     )
@@ -494,7 +498,7 @@ def fitted(runs: Runs, report: PlacesReport, what: str) -> None:
     report.why(
         f"{what} buys fit, not memory: from {small} to {large} accuracy rises by {gains['train']:.3f} on the places "
         f"trained on and by {gains['test']:.3f} on others, and {large} doesn't over-fit.",
-        holds=report.better(large, small) & (lag < 0.01) & ~over,
+        holds=report.higher(large, small) & (lag < 0.01) & ~over,
         short=f"{what} buys fit, not memory: {large} gains {gains['test']:.3f} on {small} at places it has not seen.",
     )
     report.rule(phrases.over_fits)
@@ -567,7 +571,7 @@ def gradients(runs: Runs, report: PlacesReport) -> None:
 
     Varied: the layer and the epoch, in 100 layers of width 4; then possible causes, the activation and the width.
     """
-    flow_table(runs, report)
+    flows, he = flow_table(runs, report), "width 16, He initialisation"
     (gradient, layers), silent = hidden_gradient(runs["plain"]), runs["plain"]["silent"][:, -1]
     dead, factor = (report.column(metric, "train") for metric in ("dead_layers_at_start", "factor_per_layer_at_start"))
     report.why(
@@ -580,12 +584,12 @@ def gradients(runs: Runs, report: PlacesReport) -> None:
     report.why(
         f"Without dead layers it still fades: through tanh, what a layer passes on spreads by a factor of "
         f"{factor['tanh']:.2f} a layer, and the gradient comes back through the same weights.",
-        holds=(dead["tanh"] <= 0) & (factor["tanh"] < 0.8),
+        holds=(dead["tanh"] <= 0) & (factor["tanh"] < 0.8) & is_so(flows, "tanh", "vanishing"),
     )
     report.why(
-        f"The control: weights drawn so that the spread stays (He, width 16: a factor of "
-        f"{factor['width 16, He initialisation']:.2f}) keep the gradient, and the net learns.",
-        holds=(factor["width 16, He initialisation"] > 0.9) & report.better("width 16, He initialisation", "plain"),
+        f"The control: at width 16, He's weights instead of nn.Linear's take that factor from {factor['width 16']:.2f} "
+        f"to {factor[he]:.2f}, the gradient is even, and the net learns.",
+        holds=(factor[he] > 0.9) & is_so(flows, he, "even") & report.higher(he, "width 16"),
     )
     counts = phrases.several(np.unique(phrases.dead_layers(silent))).replace(" and ", " or ")
     headline = f"{gradient.shape[2]} hidden layers: {counts} dead layers a seed; without them (tanh) the spread still "
@@ -593,6 +597,11 @@ def gradients(runs: Runs, report: PlacesReport) -> None:
     axes = report.figure("6.2.1.5_gradients", headline, FLOW_NOTE, foot={"bands": False}, columns=2, size=(12, 5))
     panels(axes, {"": gradient}, layers)
     draw_causes(runs, report, headline)
+
+
+def is_so(flows: dict[str, str], label: str, word: str) -> Condition:
+    """Whether the gradient of a net is what a word says."""
+    return Condition(flows[label] == word, f"gradient of {label}: {flows[label]}")
 
 
 def draw_causes(runs: Runs, report: PlacesReport, headline: str) -> None:
@@ -631,13 +640,13 @@ def remedy(runs: Runs, report: PlacesReport) -> None:
     report.why(
         f"Residuals alone let all pass and add to it: what is passed on grows by a factor of {factor['residual']:.2f} "
         f"a layer, {factor['residual'] ** 99:.0e} in all. With batch norm in each, the factor is {factor[both]:.2f}.",
-        holds=(factor["residual"] > 1.1) & (factor[both] < 1.1) & report.better(both, "residual"),
+        holds=(factor["residual"] > 1.1) & (factor[both] < 1.05) & report.higher(both, "residual"),
     )
     report.why(
         "Neither half helps alone: for residuals or batch norm by themselves no gain is shown.",
-        holds=~report.better("residual", "plain")
-        & ~report.better("batch norm", "plain")
-        & report.better(both, "plain"),
+        holds=~report.higher("residual", "plain")
+        & ~report.higher("batch norm", "plain")
+        & report.higher(both, "plain"),
         short="Residual connections and batch norm together let 100 layers learn; for neither alone a gain is shown.",
     )
     chosen = statistics.choose(report.rows, [label for label in runs if label != "plain"])
@@ -677,10 +686,10 @@ def implicit(runs: Runs, report: PlacesReport) -> None:
     gain = report.of("implicit") - report.of("raw")
     left = Measured(report.of(tuned[1]) - report.of(tuned[0]), "gain with a schedule")
     report.why(
-        f"Much of what sines gain is speed: they gain {gain:.3f} in test accuracy at a constant rate of 0.001 and "
-        f"{left:.3f} where both are trained under a schedule with ten times its peak.",
-        holds=report.better("implicit", "raw") & (left < 0.6 * gain),
-        short=f"Sines of the coordinates gain {gain:.3f} in accuracy, of which a better schedule leaves {left:.3f}.",
+        f"What sines gain depends on the training: {gain:.3f} in test accuracy at a constant rate of 0.001, "
+        f"{left:.3f} where both are trained ten epochs longer under a schedule that goes up to ten times that rate.",
+        holds=report.higher("implicit", "raw") & report.higher(tuned[1], tuned[0]) & (left < 0.6 * gain),
+        short=f"Sines of the coordinates gain {gain:.3f} in accuracy, where both train longer and faster {left:.3f}.",
     )
     accurate = "{:.3f} from raw degrees, {:.3f} from their sines".format(*map(report.of, constant))
     headline = f"Same net: test accuracy {accurate}: {report.differences['implicit'].word}"
@@ -738,13 +747,14 @@ def closing_gap(runs: Runs, report: PlacesReport) -> None:
     label, steps = report.reference, {b: report.of(b) - report.of(a) for a, b in pairwise(LADDER)}
     scale, wave = (Measured(steps[f"{kind} (6, 16)"], f"gain of {kind}") for kind in ("standardised", "waves"))
     rest = Measured(max(list(steps.values())[2:]), "largest gain of another step")
+    gain, mark = -report.differences["nearest neighbour"], report.of("nearest neighbour")
     report.why(
-        f"What kept the net below was what the first layer can say of raw degrees: standardising them gains "
-        f"{scale:.4f}, waves of them {wave:.4f} more; no step in width, depth or epochs gains more than {rest:.4f}.",
-        holds=(scale > wave) & (wave > rest),
+        f"What kept (6, 16) below was the scale of its inputs, then their form: standardised degrees gain {scale:.4f}, "
+        f"waves of them {wave:.4f} more; once inputs are waves, no step in width, depth or epochs gains more than "
+        f"{rest:.4f}.",
+        holds=(scale > wave) & (wave > rest) & (scale > 0.5 * (mark - report.of("raw (6, 16)"))),
         short=f"Scaled inputs close most of the gap to the nearest neighbour: {scale:+.4f}, waves of them {wave:+.4f}.",
     )
-    gain, mark = -report.differences["nearest neighbour"], report.of("nearest neighbour")
     word = {"higher": "beats", "lower": "stays below"}.get(gain.word, "shows no difference to")
     headline = f"{label} {word} the nearest neighbour: test accuracy {report.of(label):.4f} against {mark:.4f}"
     draw_ladder(report, headline, mark)

@@ -6,8 +6,8 @@
 
 Boosting adds up trees. A tree asks up to six questions in a row, such as "is pixel 1,234 darker than 80?", and gives a
 number; each round grows one that corrects what all trees before it still get wrong, and adds the learning rate times
-its answer to the photo's logit. A pixel is a column of a table: a tree doesn't know which pixels are neighbours, which
-is all that a convolution starts from.
+its answer to the photo's logit. A pixel is a column of a table: a tree doesn't know which pixels are neighbours, nor
+that what is seen in one place may be seen in another: what a convolution starts from.
 
 `boost` grows the trees, `xgboost_on_pixels` reports. The result is in plots/README.md, all numbers in plots/xg.csv,
 times in plots/xg.seconds.csv, and the curves of every run in plots/runs/xg.

@@ -292,5 +292,5 @@ def test_the_committed_networks_answer_in_the_page_as_in_pytorch(browser):
                 layers += [linear, *([nn.ReLU()] if activation == "relu" else [])]
             with torch.no_grad():
                 x = represent(POINTS, Inputs(**one["inputs"]), np.array(one["scale"]))
-                close(in_page(browser, network, -1), nn.Sequential(*layers)(x).softmax(dim=1))
+                close(in_page(browser, one, -1), nn.Sequential(*layers)(x).softmax(dim=1))
     assert COMMITTED.stat().st_size < 8e6

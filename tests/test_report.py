@@ -51,16 +51,16 @@ def test_rows_are_the_runs_with_their_columns_and_those_beside_all_held_against_
 
 
 def test_better_asks_the_one_rule_in_the_tables_metric_and_any_other(report):
-    assert not report.better("run b", "run c")
-    assert report.better("nobody", "run c")
-    assert not report.better("nobody", "run c", "loss")
-    assert report.better("run a", "run c", "loss")
-    told = str(report.better("run a", "run b"))
+    assert not report.higher("run b", "run c")
+    assert report.higher("nobody", "run c")
+    assert not report.higher("nobody", "run c", "loss")
+    assert report.higher("run a", "run c", "loss")
+    told = str(report.higher("run a", "run b"))
     assert told.startswith("test accuracy of run a against run b: -0.30")
     assert told.endswith(", not shown to be higher")
     report.table(runs(a=0.5, b=0.8, c=0.8001), against="run b", metric="loss")
     assert (report.reference, report.judged) == ("run b", ("test", "loss"))
-    assert report.better("nobody", "run b")  # of which the table has no difference
+    assert report.higher("nobody", "run b")  # of which the table has no difference
 
 
 def test_rules_are_told_once_and_reasons_need_a_condition(report):

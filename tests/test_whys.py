@@ -39,7 +39,7 @@ def made_up(config: Config | Reference, accuracy=0.5, train=None, start=1.0, end
     arrays["check_updates"] = np.tile(np.arange(1, checks + 1) * 10, (SEEDS, 1))
     arrays |= {"seconds": np.tile(np.arange(1.0, epochs + 1), (SEEDS, 1)), "updates": np.full(SEEDS, 10)}
     arrays |= {"check_seconds": arrays["check_updates"] / 10.0, "stacked": np.zeros(SEEDS, bool)}
-    flow = np.full((SEEDS, epochs, config.depth + 1), gradient)
+    flow = np.tile(gradient * factor ** np.arange(config.depth, -1.0, -1), (SEEDS, epochs, 1))
     flow[:, :, : dead + 1 if dead else 0] = 0  # what a dead layer feeds gets zeros alone
     silent = np.tile(np.arange(config.depth) < dead, (SEEDS, 2, 1)).astype(float)
     spread = np.tile(factor ** np.arange(config.depth), (SEEDS, 2, 1))
@@ -64,7 +64,7 @@ HOLDS = {  # by experiment, what differs where all that it explains is so
     "batch-size": {f"batch size {n}": {"std": n**-0.5, "end": 0.9 - n / 2000} for n in (1, 16, 128, 1024)}
     | {"batch size 1024": {"std": 1 / 32, "start": 0.5, "end": 0.1}, "batch size 128": BETTER | {"std": 128**-0.5}},
     "best-model": {"nearest neighbour": BEST, "(6, 64)": BETTER},
-    "worst-model": {"nearest neighbour": BEST},
+    "worst-model": {label: {"accuracy": 0.6} for label in list(NN_tutorial.SEVEN)[1:]} | {"nearest neighbour": BEST},
     "depth": {"depth 10": BETTER},
     "width": {"width 64": BETTER},
     "gradients": {

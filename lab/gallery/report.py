@@ -96,7 +96,7 @@ class Report:
         short: what the summary says of it, where it holds. Raises TypeError for a condition that can't tell its values.
         """
         if not isinstance(holds, Condition):
-            raise TypeError(f"holds={holds!r} is no Condition: compare what Column, of() or better() give")
+            raise TypeError(f"holds={holds!r} is no Condition: compare what Column, of() or higher() give")
         self.whys.append(Why(text, holds, short))
 
     def say(self, text: str, *rules: str | Callable) -> None:
@@ -136,7 +136,7 @@ class Report:
         """The mean of a cell."""
         return self.column(metric, split)[label]
 
-    def better(self, a: str, b: str, metric: str = "accuracy", split: str = "test") -> Condition:
+    def higher(self, a: str, b: str, metric: str = "accuracy", split: str = "test") -> Condition:
         """Whether row a is shown to be higher than row b by the one rule of the study."""
         difference = statistics.difference(self.rows, b, a, split, metric)
         if (split, metric) == self.judged:  # what the table says, with p for all its rows

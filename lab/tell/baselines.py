@@ -45,7 +45,10 @@ def compare_baselines(runs: dict[str, Runs], y: dict[str, np.ndarray], looks: di
     """All baselines, by mean test accuracy; among equals by ROC-AUC, then in the order of `looks`.
 
     runs: {baseline: its Runs, one per learning rate}, each with logits_SPLIT (seeds, n); y: labels of each split.
+    Raises ValueError for a baseline without a look.
     """
+    if odd := runs.keys() ^ looks.keys():
+        raise ValueError(f"baselines and looks differ in {' and '.join(sorted(odd))}")
     runs = {name: runs[name] for name in looks}
     rows = {name: {x: detection_scores(r, y) for x, r in found.items()} for name, found in runs.items()}
     chosen = {name: choose(cells) for name, cells in rows.items()}

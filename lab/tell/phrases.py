@@ -124,8 +124,8 @@ def under_fits(train_accuracy: float, reference_accuracy: float, n: int) -> Cond
 
 
 under_fits.rule = (
-    "under-fits: right on a smaller share of the examples it was trained on than the best reference is on validation "
-    "examples it never saw: below Wilson's 95% interval of that accuracy"
+    "under-fits: right on a smaller share of the examples it was trained on than the nearest neighbour is on "
+    "validation examples: below Wilson's 95% interval of that accuracy"
 )
 
 
