@@ -352,20 +352,21 @@ def batch_size(runs: Runs, report: PlacesReport) -> None:
         f"the batch size is {', '.join(f'{value:.2f}' for value in averaged.values())}, over sizes from 1 to 1,024.",
         holds=Measured(max(averaged.values()) / min(averaged.values()), "largest over smallest of these") < 2,
     )
-    fast, steady = (
-        statistics.choose(report.rows, runs, split, metric, sign=-1)
-        for split, metric in (("validation", "seconds_to_target"), ("train", "batch_loss_std"))
-    )
-    wins = f"most accurate {phrases.named(report.level)}; fastest {fast}; steadiest {steady}"
-    draw_batch_sizes(runs, report, f"Batch size: {wins.replace('batch size ', '')}", target)
+    draw_batch_sizes(runs, report, target)
 
 
 def root_of(result: Result) -> float:
     return result.config.batch_size**0.5
 
 
-def draw_batch_sizes(runs: Runs, report: PlacesReport, headline: str, target: float) -> None:
-    """Accuracy and stability above, the way down in updates and in seconds below."""
+def draw_batch_sizes(runs: Runs, report: PlacesReport, target: float) -> None:
+    """Accuracy and stability above, the way down in updates and in seconds below; who is best at each."""
+    fast, steady = (
+        statistics.choose(report.rows, runs, split, metric, sign=-1)
+        for split, metric in (("validation", "seconds_to_target"), ("train", "batch_loss_std"))
+    )
+    wins = f"most accurate {phrases.named(report.level)}; fastest {fast}; steadiest {steady}"
+    headline = f"Batch size: {wins.replace('batch size ', '')}"
     note = "Dots: mean and 95% interval. Seconds: those of the stack over its number of networks."
     axes = report.figure("6.1.4_batch_size", headline, note, rows=2, columns=2, size=(12, 8.5))
     (accuracy, spread), ways = axes
@@ -572,7 +573,7 @@ def gradients(runs: Runs, report: PlacesReport) -> None:
     Varied: the layer and the epoch, in 100 layers of width 4; then possible causes, the activation and the width.
     """
     flows, he = flow_table(runs, report), "width 16, He initialisation"
-    (gradient, layers), silent = hidden_gradient(runs["plain"]), runs["plain"]["silent"][:, -1]
+    (gradient, _), silent = hidden_gradient(runs["plain"]), runs["plain"]["silent"][:, -1]
     dead, factor = (report.column(metric, "train") for metric in ("dead_layers_at_start", "factor_per_layer_at_start"))
     report.why(
         f"Dead layers stop it. In {phrases.several(phrases.dead_layers(silent))} layers of the plain net by seed all "
@@ -594,8 +595,6 @@ def gradients(runs: Runs, report: PlacesReport) -> None:
     counts = phrases.several(np.unique(phrases.dead_layers(silent))).replace(" and ", " or ")
     headline = f"{gradient.shape[2]} hidden layers: {counts} dead layers a seed; without them (tanh) the spread still "
     headline += f"changes by a factor of {factor['tanh']:.2f} a layer"
-    axes = report.figure("6.2.1.5_gradients", headline, FLOW_NOTE, foot={"bands": False}, columns=2, size=(12, 5))
-    panels(axes, {"": gradient}, layers)
     draw_causes(runs, report, headline)
 
 
@@ -605,7 +604,10 @@ def is_so(flows: dict[str, str], label: str, word: str) -> Condition:
 
 
 def draw_causes(runs: Runs, report: PlacesReport, headline: str) -> None:
-    """What layers pass on before training, and the gradients of the first epoch."""
+    """The gradient of the plain net; then what layers pass on before training, and the gradients of the first epoch."""
+    gradient, layers = hidden_gradient(runs["plain"])
+    axes = report.figure("6.2.1.5_gradients", headline, FLOW_NOTE, foot={"bands": False}, columns=2, size=(12, 5))
+    panels(axes, {"": gradient}, layers)
     note = "Lines: median over the seeds that still pass on something; crosses below: a seed's first dead layer."
     look = {"foot": {"bands": False}, "columns": 2, "size": (13, 5)}
     left, right = report.figure("6.2.1.5_causes", headline, note, **look)
@@ -652,6 +654,11 @@ def remedy(runs: Runs, report: PlacesReport) -> None:
     chosen = statistics.choose(report.rows, [label for label in runs if label != "plain"])
     gain = f"test accuracy {report.of(chosen):.2f}, {report.of('plain'):.2f} without: {report.differences[chosen].word}"
     headline = f"Best remedy: {chosen}; {gain}"
+    draw_remedies(runs, report, headline, flows)
+
+
+def draw_remedies(runs: Runs, report: PlacesReport, headline: str, flows: dict[str, str]) -> None:
+    """What each remedy reaches, and the gradients layer by layer; flows: what becomes of these, in a word."""
     look = {"foot": {"bands": False}, "size": (10.5, 5)}
     ax = report.figure("6.2.1.6_remedy_accuracy", headline, "Dots: mean and 95% interval.", **look)
     lines = {label: label.replace(" + ", "\n+ ").replace(" init", "\ninit") for label in runs}
