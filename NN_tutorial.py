@@ -257,7 +257,6 @@ def epochs(runs: Runs, report: PlacesReport) -> None:
         f"{plural(marked[-1], 'epoch')} are not enough: the last ones, from {before} on, still lower the validation "
         "loss, which ends within 5% of its lowest: no over-fitting.",
         holds=report.higher(before, last, "loss", "validation") & ~over,
-        short=f"The standard net is still learning after {plural(marked[-1], 'epoch')}; it does not over-fit.",
     )
     report.rule(phrases.over_fits)
     found = "over-fits" if over else "doesn't over-fit"
@@ -437,7 +436,6 @@ def worst_model(runs: Runs, report: PlacesReport) -> None:
         holds=phrases.under_fits(trained_on, report.neighbour, report.examples["validation"])
         & (trained_on < next_one)
         & ~phrases.over_fits(*losses),
-        short=f"The worst of the seven, {worst}, under-fits; it doesn't over-fit.",
     )
     report.rule(phrases.under_fits, phrases.over_fits)
     one_of_seven(runs, report, "6.2.1.2_worst_model", "Worst", report.level)
@@ -473,7 +471,7 @@ def depth(runs: Runs, report: PlacesReport) -> None:
     """
     depths = {label: result.config.depth for label, result in runs.items()}
     compare(runs, report, "6.2.1.3_depth", "hidden layers of width 16", depths)
-    fitted(runs, report, "Depth")
+    fitted(runs, report, "Depth", tell=True)
 
 
 WIDTHS = {f"width {c.width}": c for c in sorted(SEVEN.values(), key=lambda c: c.width) if c.depth == 6}
@@ -490,7 +488,7 @@ def width(runs: Runs, report: PlacesReport) -> None:
     fitted(runs, report, "Width")
 
 
-def fitted(runs: Runs, report: PlacesReport, what: str) -> None:
+def fitted(runs: Runs, report: PlacesReport, what: str, tell: bool = False) -> None:
     """The explanation of depth and width: what the largest gains on test it gains on train, too."""
     small, large = (list(runs)[end] for end in (0, -1))
     gains = {split: report.of(large, split=split) - report.of(small, split=split) for split in ("train", "test")}
@@ -500,7 +498,9 @@ def fitted(runs: Runs, report: PlacesReport, what: str) -> None:
         f"{what} buys fit, not memory: from {small} to {large} accuracy rises by {gains['train']:.3f} on the places "
         f"trained on and by {gains['test']:.3f} on others, and {large} doesn't over-fit.",
         holds=report.higher(large, small) & (lag < 0.01) & ~over,
-        short=f"{what} buys fit, not memory: {large} gains {gains['test']:.3f} on {small} at places it has not seen.",
+        short=f"A deeper net fits better, and not by heart: {large} gains {gains['test']:.3f} on {small}."
+        if tell
+        else "",
     )
     report.rule(phrases.over_fits)
 

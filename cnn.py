@@ -366,7 +366,6 @@ def scratch(runs: Runs, report: NetworksReport) -> None:
         f"An epoch is too short: it is {plural(steps, 'update')}, after which no learning rate is shown to have left "
         f"chance; the one that validation chooses, {rate(runs, best)}, gets {report.of(best):.3f} of the photos right.",
         holds=~report.above_chance(luckiest),
-        short=f"From random weights one epoch, {plural(steps, 'update')}, is not shown to teach the network anything.",
     )
     report.why(
         "That is no over-fitting: on the photos that it is trained on, too, the network gets no more than "
@@ -476,8 +475,6 @@ def fine_tune(runs: Runs, report: NetworksReport) -> None:
         f"At {rate(runs, fastest)} it is thrown off and doesn't come back: the loss of a batch rises to "
         f"{largest[fastest]:.1f} on the way, and of its own train photos it gets {fitted[fastest]:.3f} right.",
         holds=(largest[fastest] > 2 * largest[best]) & (fitted[fastest] < fitted[best] - 0.1),
-        short=f"All of a pretrained network, trained for one epoch at {rate(runs, best)}, is right on "
-        f"{report.of(best):.3f} of the test photos; at {rate(runs, fastest)} it doesn't even fit the train photos.",
     )
     report.draw_rates("7.2.5_fine_tune", runs)
 

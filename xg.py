@@ -158,7 +158,6 @@ def xgboost_on_pixels(runs: Runs, report: PhotosReport) -> None:
     report.why(
         f"Not all of it is learnt by heart: {best} is right on {tested:.3f} of the test photos, more than chance.",
         holds=report.above_chance(best),
-        short=f"Boosted trees on raw pixels learn a little about fakes that holds for new photos: {tested:.3f} right.",
     )
     draw_xgboost(runs, report)
 
