@@ -269,32 +269,53 @@ def epochs(runs: Runs, report: PlacesReport) -> None:
 
 
 CONTROL = {"shuffled labels": Config(shuffled_labels=True, epochs=10)}
-BATCH_NORM = {"without batch norm": STANDARD, "with batch norm": Config(batch_norm=True)}
+BATCH_NORM = {
+    "without batch norm": STANDARD,
+    "with batch norm": Config(batch_norm=True),
+    "standardised, without batch norm": Config(features="standardised"),
+    "standardised, with batch norm": Config(features="standardised", batch_norm=True),
+}
 
 
-@experiment("6.1.3", "batch-norm", "with and without batch normalisation", BATCH_NORM, beside=CONTROL | REFERENCES)
+@experiment("6.1.3", "batch-norm", "batch normalisation or none, on raw and on standardised degrees", BATCH_NORM,
+            beside=CONTROL | REFERENCES)  # fmt: skip
 def batch_norm(runs: Runs, report: PlacesReport) -> None:
-    """Does batch normalisation help a net of six hidden layers?
+    """Does batch normalisation help a net of six hidden layers, and does it still where the inputs are scaled?
 
-    Varied: `nn.BatchNorm1d` between every hidden layer and its activation, or none.
+    Varied: `nn.BatchNorm1d` between every hidden layer and its activation, or none; crossed with it the inputs, raw
+    degrees or standardised ones.
     """
     runs = runs.cut_to_shortest()
-    without, with_it = runs
-    report.table(runs, against=without)
-    loss, target = (np.median(runs[label]["loss_validation"], axis=0) for label in (with_it, without))
-    reached = loss <= target[-1]
-    first = Measured(reached.argmax() + 1 if reached.any() else np.inf, "first epoch as good as the last one without")
+    raw, with_it, scaled, both = runs
+    report.table(runs, against=raw)
+    gain, alone = report.of(with_it) - report.of(raw), report.of(scaled) - report.of(raw)
+    more = Measured(report.of(both) - report.of(scaled), "gain of batch norm on standardised degrees")
     report.why(
-        f"It learns sooner: the median validation loss that the net without batch norm has after {len(target)} epochs, "
-        f"the net with it has after {first:.0f}. What makes it sooner isn't shown here.",
-        holds=report.higher(with_it, without) & (first < len(target) / 2),
-        short=f"Batch norm makes the standard net on raw degrees learn sooner: epoch {first:.0f} for {len(target)}.",
+        f"It stands in for scaled inputs: on raw degrees batch norm gains {gain:.3f} in test accuracy; standardised "
+        f"degrees gain {alone:.3f} without it, and with them it changes {more:+.3f}.",
+        holds=report.higher(with_it, raw) & report.higher(scaled, raw) & (more < 0.25 * gain),
+        short=f"Batch norm stands in for scaled inputs: it gains {gain:.3f} on raw degrees, {more:+.3f} on scaled.",
     )
-    a, b = (report.of(label) for label in runs)
-    headline = f"Test accuracy {a:.3f} without batch norm, {b:.3f} with it: {report.differences[with_it].word}"
-    look = {"rows": 2, "columns": 2, "size": (11, 8), "sharex": True, "sharey": "row"}
+    target = np.median(runs[raw]["loss_validation"], axis=0)
+    first, first_scaled = (
+        Measured(reach(runs[label], target[-1]), f"first epoch of {label}") for label in runs.only([with_it, scaled])
+    )
+    report.why(
+        f"Either makes it learn sooner: the median validation loss that the net without both has after {len(target)} "
+        f"epochs, it has with batch norm after {first:.0f} and with standardised degrees after {first_scaled:.0f}.",
+        holds=(first < len(target) / 2) & (first_scaled < len(target) / 2) & report.higher(scaled, raw),
+    )
+    accurate = "{:.3f} without batch norm, {:.3f} with it; on standardised degrees {:.3f} and {:.3f}"
+    headline = f"Test accuracy {accurate.format(*map(report.of, runs))}"
+    look = {"rows": 2, "columns": 4, "size": (19, 8), "sharex": True, "sharey": "row"}
     axes = report.figure("6.1.3_batch_norm", headline, "Numbers: means.", **look)
     accuracies.before_and_after(axes, runs, report.rows, report.levels)
+
+
+def reach(result: Result, target: float) -> float:
+    """The first epoch after which the median validation loss is at most the target; infinite where there is none."""
+    reached = np.median(result["loss_validation"], axis=0) <= target
+    return float(reached.argmax() + 1) if reached.any() else np.inf
 
 
 BATCH_SIZES = {
@@ -303,6 +324,11 @@ BATCH_SIZES = {
     "batch size 128": Config(batch_size=128, checks=4),
     "batch size 1024": Config(batch_size=1024, checks=2),
 }
+
+
+FASTER = {
+    "batch size 1024, lr 0.008": Config(batch_size=1024, lr=8e-3, checks=2)
+}  # eight times the rate, as against 128
 
 
 def speed(result: Result, target: float) -> Cells:
@@ -324,7 +350,9 @@ def loss_after(result: Result, updates: int) -> float:
     return float(np.median(result["check_loss"][:, look]))
 
 
-@experiment("6.1.4", "batch-size", "accuracy, speed and stability of four batch sizes", BATCH_SIZES, beside=REFERENCES)
+@experiment(
+    "6.1.4", "batch-size", "accuracy, speed and stability of four batch sizes", BATCH_SIZES, beside=FASTER | REFERENCES
+)
 def batch_size(runs: Runs, report: PlacesReport) -> None:
     """What does the batch size trade between accuracy, speed and a steady loss?
 
@@ -336,15 +364,7 @@ def batch_size(runs: Runs, report: PlacesReport) -> None:
         f"target: {target:.3f}, the lowest validation loss that every seed of every batch size reaches; seconds: those "
         "of the stack of all seeds over their number, on the machine of this run"
     )
-    large, middle = runs["batch size 1024"], runs["batch size 128"]
-    updates = int(large["check_updates"][0, -1])
-    losses = [Measured(loss_after(r, updates), f"validation loss after {updates:,} updates") for r in (large, middle)]
-    report.why(
-        f"1,024 makes {updates:,} updates in all, and each is worth no less: it ends at a validation loss of "
-        f"{losses[0]:.2f}; after as many updates 128 is at {losses[1]:.2f}.",
-        holds=(losses[0] < losses[1]) & report.higher("batch size 128", "batch size 1024"),
-        short="A batch of 1,024 is worst for want of updates: after as many of them it is not behind one of 128.",
-    )
+    explain_large_batch(runs, report)
     averaged = {label: report.rows[label]["train", "batch_loss_std"].mean() * root_of(r) for label, r in runs.items()}
     report.why(
         "A large batch is steady because it is a mean: the spread of the loss from batch to batch times the root of "
@@ -352,6 +372,26 @@ def batch_size(runs: Runs, report: PlacesReport) -> None:
         holds=Measured(max(averaged.values()) / min(averaged.values()), "largest over smallest of these") < 2,
     )
     draw_batch_sizes(runs, report, target)
+
+
+def explain_large_batch(runs: Runs, report: PlacesReport) -> None:
+    """Whether 1,024 is behind 128 for its size, for its few updates or for its small rate."""
+    large, middle = runs["batch size 1024"], runs["batch size 128"]
+    updates = int(large["check_updates"][0, -1])
+    losses = [Measured(loss_after(r, updates), f"validation loss after {updates:,} updates") for r in (large, middle)]
+    report.why(
+        f"1,024 makes {updates:,} updates in all, and each is worth no less: it ends at a validation loss of "
+        f"{losses[0]:.2f}; after as many updates 128 is at {losses[1]:.2f}.",
+        holds=(losses[0] < losses[1]) & report.higher("batch size 128", "batch size 1024"),
+    )
+    (faster,) = FASTER
+    report.why(
+        f"With a rate as many times higher as its batch is larger, 1,024 gets {report.of(faster):.3f} of the test "
+        f"places right in the same 50 epochs; 128 gets {report.of('batch size 128'):.3f}, and 1,024 at the same rate "
+        f"{report.of('batch size 1024'):.3f}.",
+        holds=report.higher(faster, "batch size 1024") & ~report.higher("batch size 128", faster),
+        short="A batch of 1,024 is worst at the same learning rate; at eight times it no difference to 128 is shown.",
+    )
 
 
 def root_of(result: Result) -> float:
@@ -675,8 +715,10 @@ def draw_remedies(runs: Runs, report: PlacesReport, headline: str, flows: dict[s
 
 IMPLICIT = {
     "raw": STANDARD,
+    "standardised": Config(features="standardised"),
     "implicit": Config(features="implicit"),
     "raw, one-cycle": SEVEN["(6, 16)"],
+    "standardised, one-cycle": replace(TUNED, features="standardised"),
     "implicit, one-cycle": replace(TUNED, features="implicit"),
 }
 
@@ -687,31 +729,45 @@ def implicit(runs: Runs, report: PlacesReport) -> None:
 
     Varied: the inputs, 2 raw degrees or 20 sines, sin(a x) for a = 0.1, 0.2, ..., 1.0; with and without a schedule.
     """
-    constant, tuned = runs.only(["raw", "implicit"]).cut_to_shortest(), list(runs)[2:]
+    constant, tuned = runs.only(["raw", "standardised", "implicit"]).cut_to_shortest(), list(runs)[3:]
     runs = Runs({**constant, **runs.only(tuned)})
     report.table(runs, against="raw")
-    gain = report.of("implicit") - report.of("raw")
-    left = Measured(report.of(tuned[1]) - report.of(tuned[0]), "gain with a schedule")
+    gain, scaled = report.of("implicit") - report.of("raw"), report.of("standardised") - report.of("raw")
+    scale = Measured(scaled, "gain of standardising")
     report.why(
-        f"What sines gain depends on the training: {gain:.3f} in test accuracy at a constant rate of 0.001, "
-        f"{left:.3f} where both are trained ten epochs longer under a schedule that goes up to ten times that rate.",
-        holds=report.higher("implicit", "raw") & report.higher(tuned[1], tuned[0]) & (left < 0.6 * gain),
-        short=f"Sines of the coordinates gain {gain:.3f} in accuracy, where both train longer and faster {left:.3f}.",
+        f"Most of what sines gain is scale: of {gain:.3f} in test accuracy, standardised degrees gain {scale:.3f}; "
+        "sines lie between -1 and 1, too.",
+        holds=report.higher("standardised", "raw") & report.higher("implicit", "raw") & (scale > 0.5 * gain),
+        short=f"Sines of the coordinates gain {gain:.3f} in accuracy, of which scaled inputs alone give {scale:.3f}.",
     )
-    accurate = "{:.3f} from raw degrees, {:.3f} from their sines".format(*map(report.of, constant))
+    left = Measured(report.of(tuned[2]) - report.of(tuned[0]), "gain with a schedule")
+    report.why(
+        f"What they gain depends on the training: {gain:.3f} at a constant rate of 0.001, {left:.3f} where both are "
+        "trained ten epochs longer under a schedule that goes up to ten times that rate.",
+        holds=report.higher(tuned[2], tuned[0]) & (left < 0.6 * gain),
+    )
+    accurate = "{:.3f} from raw degrees, {:.3f} from standardised ones, {:.3f} from sines".format(
+        *map(report.of, constant)
+    )
     headline = f"Same net: test accuracy {accurate}: {report.differences['implicit'].word}"
-    look = {"columns": 3, "size": (15, 5), "width_ratios": (1, 1, 1.2)}
+    draw_implicit(runs, report, headline)
+    drawn = dict(report.middle(label, constant[label]) for label in ("raw", "implicit"))
+    report.maps("6.2.1.7_implicit_map", headline, drawn, "Drawn: those of median validation accuracy.")
+    report.live_map(runs, "implicit")
+
+
+def draw_implicit(runs: Runs, report: PlacesReport, headline: str) -> None:
+    """The losses of the first three side by side, and all accuracies."""
+    look = {"columns": 4, "size": (22, 5), "width_ratios": (1, 1, 1, 1.9)}
     *losses, scores = report.figure("6.2.1.7_implicit", headline, "Dots: mean and 95% interval.", **look)
-    losses[1].sharey(losses[0])
-    for ax, (label, result) in zip(losses, constant.items(), strict=True):
+    for ax in losses[1:]:
+        ax.sharey(losses[0])
+    for ax, (label, result) in zip(losses, runs.items(), strict=False):
         curves.splits(ax, result, "loss")
         ax.set_title(f"loss, {label}")
     lines = {label: label.replace(", ", ",\n") for label in runs}
     accuracies.scores(scores, {lines[label]: report.rows[label] for label in runs})
     accuracies.references(scores, report.levels)
-    drawn = dict(report.middle(label, result) for label, result in constant.items())
-    report.maps("6.2.1.7_implicit_map", headline, drawn, "Drawn: those of median validation accuracy.")
-    report.live_map(runs, "implicit")
 
 
 # ---------------------------------------------------------------------------- 6.3 closing the gap

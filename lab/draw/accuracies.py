@@ -69,7 +69,7 @@ def references(ax: Axes, levels: Mapping[str, float], labels: bool = True) -> No
 
 
 def before_and_after(axes: np.ndarray, runs: Mapping[str, Result], rows: Rows, levels: Mapping[str, float]) -> None:
-    """A column for each of two runs: losses above, accuracies below, with levels to compare with; axes (2, 2)."""
+    """A column for each run: losses above, accuracies below, with levels to compare with; axes (2, runs)."""
     for (top, bottom), (label, result) in zip(axes.T, runs.items(), strict=True):
         curves.splits(top, result, "loss")
         for split in SPLITS:
@@ -78,7 +78,7 @@ def before_and_after(axes: np.ndarray, runs: Mapping[str, Result], rows: Rows, l
         curves.epoch_axis(bottom, result["accuracy_train"].shape[1], "accuracy")
         references(bottom, levels, labels=bottom is axes[1, -1])
         top.set(title=label, xlabel="")
-    for ax in axes[:, 1]:
+    for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
 
 
