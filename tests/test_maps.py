@@ -100,9 +100,9 @@ def test_places_in_a_row_make_no_mere_strip():
 def test_names_on_a_map_neither_overlap_nor_leave_it(crowd, atlas):
     if crowd:  # many countries with long names, each of the places nearest to its middle
         generator = np.random.default_rng(0)
-        x = {split: generator.uniform((0, 40), (20, 60), (4000, 2)).astype(np.float32) for split in SPLITS}
-        middles = cKDTree(generator.uniform((0, 40), (20, 60), (400, 2)))
-        countries = [f"The {number}th Republic{' of Somewhere' * (number % 2)}" for number in range(400)]
+        x = {split: generator.uniform((0, 40), (20, 60), (2000, 2)).astype(np.float32) for split in SPLITS}
+        middles = cKDTree(generator.uniform((0, 40), (20, 60), (200, 2)))
+        countries = [f"The {number}th Republic{' of Somewhere' * (number % 2)}" for number in range(200)]
         atlas = Atlas(Places(x, {split: middles.query(x[split])[1] for split in x}, countries), 800)
     fig, ax = atlas.figure("where the nearest place is", "")
     atlas.draw(ax, maps.nearest(atlas.places))

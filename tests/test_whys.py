@@ -112,7 +112,9 @@ def whys(one, differs: dict[str, dict], new_report) -> list:
 
 
 @pytest.mark.parametrize("one", experiments_in(vars(NN_tutorial)), ids=lambda one: one.name)
-def test_each_explanation_holds_once_and_fails_once(one, new_report):
+def test_each_explanation_holds_once_and_fails_once(one, new_report, monkeypatch):
+    for drawn in ("maps", "forming", "film", "live_map"):  # which take most of the time and explain nothing
+        monkeypatch.setattr(PlacesReport, drawn, lambda *_: None)
     held, failed = (whys(one, differs, new_report) for differs in (HOLDS[one.name], {}))
     assert held
     assert [str(why.condition) for why in held if not why.condition] == []
