@@ -31,7 +31,7 @@ from lab import study
 from lab.draw import accuracies, curves, maps
 from lab.draw.gradients import panels, through_layers
 from lab.errors import plural
-from lab.gallery.places_report import Atlases, PlacesReport
+from lab.gallery.places_report import SharedPlaces, PlacesReport
 from lab.nets import inputs, replicas, stack
 from lab.nets.inputs import Inputs
 from lab.nets.references import REFERENCES
@@ -871,7 +871,7 @@ def main(argv: list[str] | None = None) -> None:
     reasons = {replicas.objection(lesson(), config, places) for config in configs if not arguments.redraw} - {""}
     if reasons:
         helpers.warn(f"{' and '.join(sorted(reasons))} is trained one network at a time, slower")
-    new_report = partial(PlacesReport, lesson(), Atlases(places, arguments.quick), arguments)
+    new_report = partial(PlacesReport, lesson(), SharedPlaces(places, arguments.quick), arguments)
     helpers.run_study(places, arguments, new_report)
 
 

@@ -8,7 +8,7 @@ import torch
 
 import NN_tutorial
 from helpers import SPLITS, Places, Result, Runs, experiments_in
-from lab.gallery.places_report import Atlases, PlacesReport
+from lab.gallery.places_report import PlacesReport, SharedPlaces
 from lab.nets.references import Reference
 from NN_tutorial import Config, lesson, mlp
 
@@ -96,7 +96,7 @@ def new_report(tmp_path_factory):
     long = np.sign(draws.uniform(-1, 1, N)) * away
     x = np.stack([long, draws.uniform(0, 9, N)], axis=1).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
-    shared = Atlases(Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, y), ["west", "east"]), quick=True)
+    shared = SharedPlaces(Places(dict.fromkeys(SPLITS, x), dict.fromkeys(SPLITS, y), ["west", "east"]), quick=True)
     arguments = Namespace(quick=False, seeds=SEEDS, out=tmp_path_factory.mktemp("out"))
     return lambda one, beside: PlacesReport(lesson(), shared, arguments, one, beside)
 

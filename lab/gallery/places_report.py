@@ -21,7 +21,7 @@ from lab.tell import phrases
 from lab.tell.statistics import median_of
 
 
-class Atlases:
+class SharedPlaces:
     """The places of a study and what is made of them once for all its reports."""
 
     def __init__(self, places: Places, quick: bool):
@@ -56,7 +56,7 @@ class PlacesReport(Report):
     """A report whose runs are a Lesson's networks; those beside may be references, which have no losses."""
 
     def __init__(
-        self, lesson: Lesson, shared: Atlases, arguments: argparse.Namespace, experiment: Experiment, beside: Runs
+        self, lesson: Lesson, shared: SharedPlaces, arguments: argparse.Namespace, experiment: Experiment, beside: Runs
     ):
         super().__init__(experiment, beside, arguments)
         self.lesson, self.shared, self.places = lesson, shared, shared.places
