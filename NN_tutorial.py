@@ -297,13 +297,11 @@ def batch_norm(runs: Runs, report: PlacesReport) -> None:
         short=f"Batch norm stands in for scaled inputs: it gains {gain:.3f} on raw degrees, {more:+.3f} on scaled.",
     )
     target = np.median(runs[raw]["loss_validation"], axis=0)
-    first, first_scaled = (
-        Measured(reach(runs[label], target[-1]), f"first epoch of {label}") for label in runs.only([with_it, scaled])
-    )
+    first, second = (Measured(reach(runs[x], target[-1]), f"first epoch of {x}") for x in (with_it, scaled))
     report.why(
         f"Either makes it learn sooner: the median validation loss that the net without both has after {len(target)} "
-        f"epochs, it has with batch norm after {first:.0f} and with standardised degrees after {first_scaled:.0f}.",
-        holds=(first < len(target) / 2) & (first_scaled < len(target) / 2) & report.higher(scaled, raw),
+        f"epochs, it has with batch norm after {first:.0f} and with standardised degrees after {second:.0f}.",
+        holds=(first < len(target) / 2) & (second < len(target) / 2) & report.higher(scaled, raw),
     )
     accurate = "{:.3f} without batch norm, {:.3f} with it; on standardised degrees {:.3f} and {:.3f}"
     headline = f"Test accuracy {accurate.format(*map(report.of, runs))}"
