@@ -29,10 +29,6 @@ class PhotosReport(Report):
         """Accuracy, loss, ROC-AUC and seconds."""
         return statistics.detection_scores(result, self.photos.y)
 
-    def foot(self, note: str = "") -> str:
-        """The note, and whether the run was quick."""
-        return f"{'QUICK RUN, NOT A RESULT. ' * self.arguments.quick}{note}"
-
     def named(self, runs: Runs) -> Runs:
         """The runs by what their rows are called."""
         return Runs({self.called(label, result): result for label, result in runs.items()})

@@ -77,7 +77,7 @@ class PlacesReport(Report):
         """How many seeds, and what lines and bands are where there are bands."""
         n = self.arguments.seeds
         seeds = plural(n, "seed") + (": lines are medians, bands smallest to largest." if bands and n > 1 else ".")
-        return f"{'QUICK RUN, NOT A RESULT. ' * self.arguments.quick}{seeds} {note}"
+        return super().foot(f"{seeds} {note}")
 
     # ------------------------------------------------------------------------ what it is held against
 
@@ -168,8 +168,7 @@ class PlacesReport(Report):
                 predict = replicas.predictor(self.lesson, result, model, 0)
                 yield f"epoch {update / per_epoch:.1f}: test accuracy {(predict(x) == y).mean():.3f}", predict
 
-        quick = "QUICK RUN, NOT A RESULT. " * self.arguments.quick
-        note = f"{quick}Seed 0. Names stand where the countries are; pale: no training places near."
+        note = super().foot("Seed 0. Names stand where the countries are; pale: no training places near.")
         animation: Animation = self.shared.of_film.animation(title, note, stages())
         self.animations[name] = animation
 

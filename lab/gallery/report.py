@@ -51,8 +51,8 @@ class Report:
         return label
 
     def foot(self, note: str, **how: Any) -> str:
-        """The foot of a figure: what was run, and a note."""
-        return note
+        """The foot of a figure: what was run, and a note; of a quick run it says so first."""
+        return f"{'QUICK RUN, NOT A RESULT. ' * self.arguments.quick}{note}"
 
     # ------------------------------------------------------------------------ what accumulates
 
